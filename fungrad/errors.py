@@ -1,0 +1,168 @@
+"""Every exception that fungrad raises on purpose.
+
+Row 0 of the design: imports nothing of fungrad. Each class shows code that fails and the code to
+write instead. Each message ends with the line of the *user's* file that led here.
+"""
+
+from __future__ import annotations
+
+import linecache
+import sys
+from types import FrameType
+
+_OWN_PACKAGES = frozenset(
+    {"fungrad", "numpy", "attr", "attrs", "functools", "contextlib", "importlib"}
+)
+
+
+def user_line() -> str:
+    """The innermost line of the running stack that is not library code, or an empty string."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in _OWN_PACKAGES:
+            name, number = frame.f_code.co_filename, frame.f_lineno
+            text = linecache.getline(name, number).strip()
+            where = f"\n  at {name}:{number}, in {frame.f_code.co_name}"
+            return f"{where}\n    {text}" if text else where
+        frame = frame.f_back
+    return ""
+
+
+class FungradError(Exception):
+    """Base class of all errors below: ``except fg.errors.FungradError`` catches them all."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.location = user_line()
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}{self.location}"
+
+
+class NonDifferentiableInputError(FungradError, TypeError):
+    """An argument to differentiate holds integers, booleans or no numbers at all.
+
+    Fails: ``fg.grad(f)(np.array([1, 2]))``. Write: ``fg.grad(f)(np.array([1.0, 2.0]))``.
+    """
+
+
+class NonScalarOutputError(FungradError, TypeError):
+    """``grad`` was asked for the gradient of something that is not one number.
+
+    Fails: ``fg.grad(lambda x: x * 2)(np.ones(3))``.
+    Write: ``fg.grad(lambda x: np.sum(x * 2))(np.ones(3))``, or ``fg.jacobian``.
+    """
+
+
+class ComplexOutputError(FungradError, TypeError):
+    """``grad`` was asked for the gradient of a complex number.
+
+    Fails: ``fg.grad(lambda x: x * 1j)(1.0)``. Write: ``fg.grad(lambda x: np.abs(x * 1j))(1.0)``.
+    """
+
+
+class OutputTypeError(FungradError, TypeError):
+    """A transformed function returned something that is not an array, a number or a tree of them.
+
+    Fails: ``fg.grad(lambda x: "no")(1.0)``. Write: ``fg.grad(lambda x: x * 2)(1.0)``, and pass
+    other results on through ``has_aux=True``.
+    """
+
+
+class InputTypeError(FungradError, TypeError):
+    """An operand is of a kind that fungrad does not compute with.
+
+    Fails: ``x + pandas_series``. Write: ``x + pandas_series.to_numpy()``.
+    """
+
+
+class UnsupportedFunctionError(FungradError, NotImplementedError):
+    """A NumPy function, method or keyword that has no rule here (yet).
+
+    Fails: ``np.histogram(x)``. Write: the same with functions that fungrad supports, or take
+    the value out of the differentiated program with ``fg.stop_gradient``.
+    """
+
+
+class ShapeMismatchError(FungradError, ValueError):
+    """Operands whose shapes do not go together.
+
+    Fails: ``np.ones(3) + x`` with ``x`` of shape ``(4,)``. Write: operands that broadcast.
+    """
+
+
+class TracerConversionError(FungradError, TypeError):
+    """Code tried to turn a traced value into a concrete array: its derivative would be lost.
+
+    Fails: ``np.array([x, y])`` and ``A.dot(x)``. Write: ``np.stack([x, y])`` or
+    ``np.array([x, y], like=x)``, and ``A @ x`` or ``np.dot(A, x)``.
+    """
+
+
+class TracerMutationError(FungradError, TypeError):
+    """Code tried to write into a traced value; traced programs are pure.
+
+    Fails: ``x[0] = 1.0``. Write: ``x = np.where(np.arange(x.size) == 0, 1.0, x)``.
+    """
+
+
+class ArrayMutationError(FungradError, TypeError):
+    """Code tried to write a traced value into a plain array (``out=``, ``np.add.at``, ``a += x``).
+
+    Fails: ``np.add(x, y, out=buffer)``. Write: ``buffer = np.add(x, y)``.
+    """
+
+
+class ConcretizationError(FungradError, TypeError):
+    """Code asked for the number behind a traced value where that is not known or not allowed.
+
+    Fails: ``math.sin(x)`` while differentiating ``x``. Write: ``np.sin(x)``, or
+    ``float(fg.stop_gradient(x))`` if the dependence is to be ignored.
+    """
+
+
+class EscapedTracerError(FungradError, RuntimeError):
+    """A traced value was kept beyond the run of the function it belongs to.
+
+    Fails: ``kept.append(x)`` inside a transformed function, then ``kept[0] + 1`` outside.
+    Write: return the value, with ``has_aux=True`` where it is not the result.
+    """
+
+
+class TracerIdentityError(FungradError, TypeError):
+    """Code tried to pickle or copy a traced value: it has no existence outside of its trace.
+
+    Fails: ``copy.deepcopy(x)``. Write: ``x`` itself; traced values are immutable.
+    """
+
+
+class TreeMismatchError(FungradError, ValueError):
+    """Two pytrees that must have the same structure differ.
+
+    Fails: ``opt.update(params, {"w": gw})`` where ``params`` also has ``"b"``.
+    Write: gradients of the structure that ``fg.grad`` returned.
+    """
+
+
+class CotangentError(FungradError, ValueError):
+    """A cotangent or tangent does not have the shape and dtype of its primal.
+
+    Fails: ``pullback(np.ones(3))`` for an output of shape ``(4,)``.
+    Write: ``pullback(np.ones(4))``.
+    """
+
+
+class StaticArgumentError(FungradError, TypeError):
+    """``jit`` needs hashable static arguments, to know which program they select.
+
+    Fails: ``fg.jit(f, static_argnums=1)(x, [1, 2])``. Write: ``fg.jit(f, static_argnums=1)(x,
+    (1, 2))``.
+    """
+
+
+class IncompletePrimitiveError(FungradError, TypeError):
+    """A primitive was declared without all of its rules, or twice.
+
+    Fails: ``primitive("f", value=f, aval=a, vjp=None, batch=b)``. Write: the rule, or one of
+    ``ZERO`` and ``Unwritten("why")``.
+    """
