@@ -1,0 +1,120 @@
+"""Expression nodes: immutable, interned, never compared by structure.
+
+Row 2. In: a primitive, argument nodes, static parameters. Out: *the* node of that key, so that
+equality is identity and common subexpressions are one object. Nothing here recurses over a graph.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from fungrad._aval import SCALAR_TYPES, Aval, make_aval
+from fungrad._intern import InternTable
+
+if TYPE_CHECKING:
+    from fungrad._primitive import Primitive
+
+Static = tuple[tuple[str, Any], ...]
+"""A primitive's metadata (axes, shapes, …) as name-value pairs, in the order of its rules."""
+
+
+@attrs.frozen(eq=False, repr=False, weakref_slot=True)
+class Expr:
+    """One node: ``primitive`` applied to ``args``. Inputs and literals have no primitive."""
+
+    primitive: Primitive | None
+    args: tuple[Expr, ...]
+    static: Static
+    aval: Aval
+
+    def __repr__(self) -> str:
+        name = "node" if self.primitive is None else self.primitive.name
+        return f"<{type(self).__name__} {name}: {self.aval}>"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("single nodes can't be pickled or copied: they are immutable and shared")
+
+
+@attrs.frozen(eq=False, repr=False, weakref_slot=True)
+class Input(Expr):
+    """The ``index``-th argument of whatever graph the node is read in."""
+
+    index: int
+
+
+@attrs.frozen(eq=False, repr=False, weakref_slot=True)
+class Literal(Expr):
+    """A Python number written into the program; weak, as NumPy treats it (NEP 50)."""
+
+    value: Any
+
+
+_exprs: InternTable[Expr] = InternTable()
+
+
+def bits_key(value: Any) -> Hashable:
+    """A hashable stand-in that keeps apart what Python merges (0.0 and -0.0; 1, 1.0 and True).
+
+    NaN equals itself, and slices become hashable.
+    """
+    kind = type(value)
+    if kind is int or kind is str or value is None:
+        return value  # type: ignore[no-any-return]
+    if kind is tuple:
+        return tuple([bits_key(item) for item in value])
+    if kind is float:
+        return float, struct.pack("d", value)
+    if kind is complex:
+        return complex, struct.pack("dd", value.real, value.imag)
+    if kind is slice:
+        return slice, bits_key((value.start, value.stop, value.step))
+    return kind, value
+
+
+def make_input(index: int, aval: Aval) -> Input:
+    """The ``Input`` node of this position and kind."""
+    key = (Input, index, id(aval))
+    node = _exprs.get(key)
+    if node is None:
+        node = _exprs.add(key, lambda: Input(None, (), (), aval, index))
+    return node  # type: ignore[return-value]
+
+
+def make_literal(value: bool | int | float | complex) -> Literal:
+    """The ``Literal`` node of a Python number, told apart by type and by bits."""
+    key = (Literal, bits_key(value))
+    node = _exprs.get(key)
+    if node is None:
+        aval = make_aval((), SCALAR_TYPES[type(value)], True)
+        node = _exprs.add(key, lambda: Literal(None, (), (), aval, value))
+    return node  # type: ignore[return-value]
+
+
+def node_key(primitive: Primitive, args: tuple[Expr, ...], static: Static, weak: bool) -> Hashable:
+    """The intern key. It may hold ids because the node keeps its arguments alive."""
+    return (primitive, weak, bits_key(static) if static else (), *[id(arg) for arg in args])
+
+
+find_node: Callable[[Hashable], Expr | None] = _exprs.get
+
+
+def add_node(
+    key: Hashable, primitive: Primitive, args: tuple[Expr, ...], static: Static, aval: Aval
+) -> Expr:
+    """Intern a node whose key (from ``node_key``) was not found."""
+    return _exprs.add(key, lambda: Expr(primitive, args, static, aval))
+
+
+def with_args(node: Expr, args: tuple[Expr, ...]) -> Expr:
+    """``node`` with other arguments of the same avals."""
+    if node.primitive is None or all(a is b for a, b in zip(node.args, args, strict=True)):
+        return node
+    key = node_key(node.primitive, args, node.static, node.aval.weak)
+    found = find_node(key)
+    if found is None:
+        found = add_node(key, node.primitive, args, node.static, node.aval)
+    return found

@@ -1,0 +1,179 @@
+"""Closed programs over expression nodes, and the traversals that everything else shares.
+
+Row 2. In: input and output nodes. Out: *the* ``Graph`` of them. What is derived from a graph (its
+vjp, its compiled form) is memoised on it; a bounded list keeps recently used graphs alive.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from itertools import product
+from string import ascii_lowercase
+from typing import Any
+
+import attrs
+
+from fungrad._aval import Aval
+from fungrad._expr import Expr, Input, Literal, make_input, with_args
+from fungrad._intern import InternTable
+
+
+@attrs.frozen(eq=False, repr=False, weakref_slot=True)
+class Graph:
+    """An immutable program: positional ``inputs`` and ``outputs`` that depend on them only.
+
+    ``print(graph)`` lists it, a line per operation, with shapes and dtypes.
+    """
+
+    inputs: tuple[Input, ...]
+    outputs: tuple[Expr, ...]
+    nodes: tuple[Expr, ...]
+    """All operations, arguments before their users; neither inputs nor literals."""
+    _memo: dict[Hashable, Any] = attrs.field(factory=dict)
+
+    def memo(self, key: Hashable, derive: Callable[[], Any]) -> Any:
+        """``derive()``, done once for this graph and ``key``; keeps the graph among the recent."""
+        _keep(self)
+        try:
+            return self._memo[key]
+        except KeyError:
+            # Two threads may both derive; they derive the same, and the first one stays.
+            return self._memo.setdefault(key, derive())
+
+    @property
+    def avals(self) -> tuple[Aval, ...]:
+        """What is known of the outputs."""
+        return tuple([node.aval for node in self.outputs])
+
+    def __repr__(self) -> str:
+        return f"<Graph: {len(self.inputs)} inputs, {len(self.nodes)} operations>"
+
+    def __str__(self) -> str:
+        return listing(self)
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a Graph can't be pickled or copied: trace the function where it is needed")
+
+
+_graphs: InternTable[Graph] = InternTable()
+
+
+def make_graph(input_avals: Sequence[Aval], outputs: Sequence[Expr]) -> Graph:
+    """The one graph with these inputs and outputs."""
+    key = (len(input_avals), *map(id, input_avals), *map(id, outputs))
+    graph = _graphs.get(key)
+    if graph is None:
+        inputs = tuple([make_input(i, aval) for i, aval in enumerate(input_avals)])
+        graph = _graphs.add(key, lambda: Graph(inputs, tuple(outputs), tuple(topological(outputs))))
+    return graph
+
+
+def topological(outputs: Iterable[Expr]) -> Iterator[Expr]:
+    """Every operation below ``outputs`` once, arguments first; iterative, so depth is no limit."""
+    seen: set[Expr] = set()
+    for output in outputs:
+        stack = [(output, iter(output.args))]
+        if output in seen or output.primitive is None:
+            continue
+        seen.add(output)
+        while stack:
+            node, args = stack[-1]
+            for arg in args:
+                if arg.primitive is not None and arg not in seen:
+                    seen.add(arg)
+                    stack.append((arg, iter(arg.args)))
+                    break
+            else:
+                stack.pop()
+                yield node
+
+
+def substitute(graph: Graph, args: Sequence[Expr]) -> list[Expr]:
+    """The outputs of ``graph`` with ``args`` (of equal avals) in place of its inputs."""
+    new: dict[Expr, Expr] = dict(zip(graph.inputs, args, strict=True))
+    for node in graph.nodes:
+        new[node] = with_args(node, tuple([new.get(arg, arg) for arg in node.args]))
+    return [new.get(output, output) for output in graph.outputs]
+
+
+def last_uses(graph: Graph) -> dict[Expr, int]:
+    """For every argument, the position in ``graph.nodes`` of its last reader.
+
+    Outputs are read at the end, by the caller.
+    """
+    last: dict[Expr, int] = {}
+    for position, node in enumerate(graph.nodes):
+        for arg in node.args:
+            last[arg] = position
+    for output in graph.outputs:
+        last[output] = len(graph.nodes)
+    return last
+
+
+# --- the bounded list of graphs that stay alive without a holder -----------------------------
+
+_MAX_KEPT_NODES = 1_000_000
+_MAX_KEPT_GRAPHS = 1_000
+_kept: OrderedDict[int, Graph] = OrderedDict()
+_kept_nodes = 0
+_kept_lock = threading.Lock()
+
+
+def _keep(graph: Graph) -> None:
+    """Make ``graph`` the most recently used one; forget the least recently used beyond bounds."""
+    global _kept_nodes
+    key = id(graph)
+    with _kept_lock:
+        if key in _kept:
+            _kept.move_to_end(key)
+            return
+        _kept[key] = graph
+        _kept_nodes += len(graph.nodes)
+        forgotten = []
+        while len(_kept) > 1 and (len(_kept) > _MAX_KEPT_GRAPHS or _kept_nodes > _MAX_KEPT_NODES):
+            _, old = _kept.popitem(last=False)
+            _kept_nodes -= len(old.nodes)
+            forgotten.append(old)
+    # `forgotten` dies here, outside the lock: freeing a graph may run arbitrary weakref callbacks.
+
+
+# --- pretty text -----------------------------------------------------------------------------
+
+
+def names() -> Iterator[str]:
+    """``a, b, …, z, aa, ab, …``: names never come from the user."""
+    length = 1
+    while True:
+        for letters in product(ascii_lowercase, repeat=length):
+            yield "".join(letters)
+        length += 1
+
+
+def listing(graph: Graph) -> str:
+    """The program as text, a line per operation."""
+    name = names()
+    text: dict[Expr, str] = {node: next(name) for node in graph.inputs}
+    head = ", ".join(f"{text[node]}: {node.aval}" for node in graph.inputs)
+    lines = [f"graph({head}):"]
+    body = []
+    for node in graph.nodes:
+        text[node] = next(name)
+        assert node.primitive is not None
+        static = ", ".join(f"{key}={_static_text(value)}" for key, value in node.static)
+        args = ", ".join(_operand(arg, text) for arg in node.args)
+        call = f"{node.primitive.name}{f'[{static}]' if static else ''}({args})"
+        body.append((f"    {text[node]} = {call}", str(node.aval)))
+    width = max((len(left) for left, _ in body), default=0)
+    lines += [f"{left:<{min(width, 60)}}  # {aval}" for left, aval in body]
+    lines.append(f"    return {', '.join(_operand(out, text) for out in graph.outputs)}")
+    return "\n".join(lines)
+
+
+def _operand(node: Expr, text: dict[Expr, str]) -> str:
+    return repr(node.value) if isinstance(node, Literal) else text[node]
+
+
+def _static_text(value: Any) -> str:
+    return value.name if hasattr(value, "name") else repr(value)
