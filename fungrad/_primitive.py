@@ -1,0 +1,347 @@
+"""The record of a primitive, its constructors, and the registry of what answers which spelling.
+
+Row 3. Everything about a primitive stands in one declaration; an incomplete one fails at import.
+Rules are written in the NumPy that users write, on tracers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from string import Formatter
+from typing import Any
+
+import attrs
+import numpy as np
+from pyrsistent import PMap, pmap
+
+from fungrad._aval import Aval, make_aval
+from fungrad._expr import Expr, Literal, Static, add_node
+from fungrad.errors import IncompletePrimitiveError, ShapeMismatchError, UnsupportedFunctionError
+
+Rule = Callable[..., Any]
+
+
+@attrs.frozen(eq=False)
+class _Marker:
+    meaning: str
+
+    def __repr__(self) -> str:
+        return self.meaning
+
+
+ZERO = _Marker("ZERO: the derivative is zero wherever it exists")
+INDEX = _Marker("INDEX: an index or condition; it makes no sense to perturb it")
+
+
+@attrs.frozen
+class Unwritten:
+    """A rule that does not exist yet, and why or where its absence is tracked."""
+
+    reason: str
+
+
+class Symbolic:
+    """What stands for an array while a program is built; ``_tracer`` has the only subclass."""
+
+    __slots__ = ()
+
+    def _bind(self, primitive: Primitive, operands: tuple[Any, ...], static: Any) -> Any:
+        raise NotImplementedError
+
+
+@attrs.frozen(eq=False, repr=False, kw_only=True)
+class Primitive:
+    """One operation: its value and every rule, together.
+
+    Calling it computes on arrays, and builds a node where an operand is traced.
+
+    Attributes:
+        name: how listings and error messages call it.
+        value: ``(*arrays, **static) -> array``, plain NumPy.
+        template: the value as NumPy source, ``{0}`` the first operand and ``{axis}`` a static; or
+            a function ``(operands, text_of, **static) -> source`` of the operands' names;
+            ``None`` where ``value`` is called by reference.
+        aval: ``(*avals, **static) -> Aval``.
+        vjp: ``(ct, y, *operands, **static) -> (cotangent, …)``, one per operand, or ``ZERO``.
+            Cotangents may have the operand's broadcast shape: the engine sums. Literal operands
+            are Python numbers.
+        batch: ``(batched, size, *operands, **static) -> out``. Operands marked in ``batched``
+            have a leading axis of length ``size``; ``out`` must have one.
+        elementwise: output entry ``i`` depends on the operands' entries ``i`` only.
+        view: the value may share memory with its first operand.
+        analytic: the value is an analytic function, so that the complex step may test it.
+    """
+
+    name: str
+    value: Rule
+    template: str | Rule | None
+    aval: Rule
+    vjp: Rule | _Marker | Unwritten
+    batch: Rule | Unwritten
+    elementwise: bool
+    view: bool
+    analytic: bool
+
+    def __repr__(self) -> str:
+        return f"<Primitive {self.name}>"
+
+    def __reduce__(self) -> Any:
+        return primitive_named, (self.name,)
+
+    def __call__(self, *operands: Any, **static: Any) -> Any:
+        for operand in operands:
+            if isinstance(operand, Symbolic):
+                return operand._bind(self, operands, static)
+        return self.value(*operands, **static)
+
+    def infer(self, args: tuple[Expr, ...], static: Static) -> Aval:
+        """The output's aval, after the checks that need the value of a literal."""
+        if self.elementwise:
+            _check_integer_literals(self, args)
+        result: Aval = self.aval(*[arg.aval for arg in args], **dict(static))
+        return result
+
+    def build(self, key: Any, args: tuple[Expr, ...], static: Static, weak: bool) -> Expr:
+        """The interned node for ``key``, which the caller looked up in vain."""
+        return add_node(key, self, args, static, self.infer(args, static).with_weak(weak))
+
+
+# --- constructors ----------------------------------------------------------------------------
+
+
+def primitive(
+    name: str,
+    *,
+    value: Rule | str,
+    aval: Rule,
+    vjp: Rule | _Marker | Unwritten,
+    batch: Rule | Unwritten,
+    template: Rule | None = None,
+    view: bool = False,
+    analytic: bool = True,
+) -> Primitive:
+    """Declare a primitive that is not elementwise. ``value`` is a function or a NumPy template."""
+    return _register(
+        Primitive(
+            name=name,
+            value=_from_template(value) if isinstance(value, str) else value,
+            template=value if isinstance(value, str) else template,
+            aval=aval,
+            vjp=vjp,
+            batch=batch,
+            elementwise=False,
+            view=view,
+            analytic=analytic,
+        )
+    )
+
+
+def elementwise(
+    value: Rule,
+    partials: Rule | _Marker | Unwritten,
+    *,
+    name: str | None = None,
+    vjp: Rule | None = None,
+    template: str | None = None,
+    aliases: Iterable[Any] = (),
+    analytic: bool = True,
+) -> Primitive:
+    """Declare an elementwise primitive by its partial derivatives; all other rules follow.
+
+    Args:
+        value: a ufunc, or a function that broadcasts like one.
+        partials: ``(y, *operands) -> (partial, …)``, one per operand: an array expression, the
+            number 1 or -1, or ``ZERO``/``INDEX``.
+        name: defaults to the name of ``value``.
+        vjp: instead of ``partials`` (then ``INDEX``) where a product with the cotangent would turn
+            0·inf into NaN.
+        template: as in ``Primitive``, where ``value`` is no ufunc.
+        aliases: further NumPy callables with this meaning.
+        analytic: see ``Primitive``.
+    """
+    name = name or value.__name__
+    if not (callable(partials) or isinstance(partials, (_Marker, Unwritten))):
+        raise IncompletePrimitiveError(
+            f"{name}: partials are missing; write a function, ZERO or Unwritten(reason)"
+        )
+    rule: Any = vjp
+    if rule is None:
+        rule = _vjp_from_partials(partials) if callable(partials) else partials
+
+    def batch(batched: tuple[bool, ...], size: int, *operands: Any) -> Any:
+        rank = max(np.ndim(x) - b for x, b in zip(operands, batched, strict=True))
+        pairs = zip(operands, batched, strict=True)
+        return record(*[_align(x, rank) if b else x for x, b in pairs])
+
+    record = _register(
+        Primitive(
+            name=name,
+            value=value,
+            template=_ufunc_template(value) if isinstance(value, np.ufunc) else template,
+            aval=_elementwise_aval(name, value),
+            vjp=rule,
+            batch=batch,
+            elementwise=True,
+            view=False,
+            analytic=analytic and callable(partials),
+        )
+    )
+    for spelling in (value, *aliases):
+        answer(spelling, record)
+    return record
+
+
+def _ufunc_template(ufunc: np.ufunc) -> str:
+    return f"np.{ufunc.__name__}({', '.join(f'{{{i}}}' for i in range(ufunc.nin))})"
+
+
+def _from_template(template: str) -> Rule:
+    """The function that a template stands for, so that value and generated source are one."""
+    fields = {field for _, field, _, _ in Formatter().parse(template) if field}
+    operands = sorted(field for field in fields if field.isdigit())
+    static = sorted(fields - set(operands))
+    call = template.format(*[f"x{i}" for i in operands], **{field: field for field in static})
+    head = ", ".join([*[f"x{i}" for i in operands], *(["*"] if static else []), *static])
+    function: Rule = eval(f"lambda {head}: {call}", {"np": np})
+    return function
+
+
+def _vjp_from_partials(partials: Rule) -> Rule:
+    def vjp(ct: Any, y: Any, *operands: Any) -> tuple[Any, ...]:
+        return tuple([_scale(ct, partial) for partial in partials(y, *operands)])
+
+    return vjp
+
+
+def _scale(ct: Any, partial: Any) -> Any:
+    if isinstance(partial, _Marker):
+        return partial
+    if type(partial) is int and partial in (1, -1):
+        return ct if partial == 1 else -ct
+    return ct * partial
+
+
+def _elementwise_aval(name: str, value: Rule) -> Rule:
+    def aval(*operands: Aval) -> Aval:
+        shape = broadcast_shapes(name, [operand.shape for operand in operands])
+        return make_aval(shape, result_dtype(value, tuple([kind_of(a) for a in operands])))
+
+    return aval
+
+
+def broadcast_shapes(name: str, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
+    """The common shape of operands that broadcast, or ``ShapeMismatchError`` with all shapes."""
+    if all(shape == shapes[0] for shape in shapes):
+        return shapes[0]
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError:
+        raise ShapeMismatchError(
+            f"{name}: operands of shapes {' and '.join(map(str, shapes))} do not broadcast; write: "
+            "shapes that agree from the last axis backwards, or have 1 there"
+        ) from None
+
+
+_PYTHON_NUMBER = {"b": bool, "i": int, "f": float, "c": complex}
+
+
+def kind_of(aval: Aval) -> Any:
+    """What decides an operand's part in promotion: its dtype, or the Python type if weak."""
+    return _PYTHON_NUMBER[aval.dtype.kind] if aval.weak else aval.dtype
+
+
+@lru_cache(maxsize=4096)
+def result_dtype(value: Rule, kinds: tuple[Any, ...]) -> np.dtype[Any]:
+    """The dtype that NumPy itself gives, found by calling ``value`` once on ones."""
+    probes = [kind(1) if isinstance(kind, type) else np.ones(1, kind) for kind in kinds]
+    dtype: np.dtype[Any] = np.asarray(value(*probes)).dtype
+    return dtype
+
+
+@lru_cache(maxsize=4096)
+def promoted_dtypes(value: Rule, kinds: tuple[Any, ...]) -> tuple[np.dtype[Any], ...]:
+    """The dtypes to which NumPy converts the operands before it computes."""
+    if isinstance(value, np.ufunc):
+        return value.resolve_dtypes((*kinds, *[None] * value.nout))[: value.nin]
+    out = result_dtype(value, kinds)
+    return tuple([out if isinstance(kind, type) else kind for kind in kinds])
+
+
+def _check_integer_literals(primitive: Primitive, args: tuple[Expr, ...]) -> None:
+    """Let NumPy refuse a Python integer that its dtype can't hold (NEP 50), at trace time."""
+    if any(
+        isinstance(arg, Literal) and type(arg.value) is int and not 0 <= arg.value < 128
+        for arg in args
+    ):
+        primitive.value(
+            *[arg.value if isinstance(arg, Literal) else np.ones(1, arg.aval.dtype) for arg in args]
+        )
+
+
+def _align(x: Any, rank: int) -> Any:
+    """Insert axes behind the batch axis, so that the others broadcast as they did without it."""
+    missing = rank + 1 - x.ndim
+    return x.reshape(x.shape[:1] + (1,) * missing + x.shape[1:]) if missing else x
+
+
+# --- the registry ----------------------------------------------------------------------------
+
+_primitives: PMap[str, Primitive] = pmap()
+answers: dict[Any, Rule] = {}
+"""NumPy callable, or ``(ufunc, method)`` → the primitive or the traced function behind it."""
+special_answers: dict[str, Rule] = {}
+"""The same for ``scipy.special``, by name: SciPy is never imported here."""
+
+
+def _register(record: Primitive) -> Primitive:
+    global _primitives
+    if not record.name.isidentifier():
+        raise IncompletePrimitiveError(f"{record.name!r}: the name must be an identifier")
+    if record.name in _primitives:
+        raise IncompletePrimitiveError(f"{record.name}: declared twice")
+    for field in ("vjp", "batch"):
+        rule = getattr(record, field)
+        if not (callable(rule) or isinstance(rule, (_Marker, Unwritten))):
+            raise IncompletePrimitiveError(
+                f"{record.name}: the {field} rule is missing; write it, or Unwritten(reason)"
+            )
+    for field in ("value", "aval"):
+        if not callable(getattr(record, field)):
+            raise IncompletePrimitiveError(f"{record.name}: the {field} rule is missing")
+    _primitives = _primitives.set(record.name, record)
+    return record
+
+
+def registry() -> PMap[str, Primitive]:
+    """All primitives by name, as a persistent map: a snapshot that never changes."""
+    return _primitives
+
+
+def primitive_named(name: str) -> Primitive:
+    """The primitive of that name."""
+    return _primitives[name]
+
+
+def answer(spelling: Any, implementation: Rule) -> None:
+    """Let ``implementation`` answer calls of a NumPy callable (or ``(ufunc, method)``)."""
+    if spelling in answers:
+        raise IncompletePrimitiveError(f"{spelling}: answered twice")
+    answers[spelling] = implementation
+
+
+def implements(*spellings: Any) -> Callable[[Rule], Rule]:
+    """Decorate a traced function that answers ``spellings`` with NumPy's own signature."""
+
+    def decorate(function: Rule) -> Rule:
+        for spelling in dict.fromkeys(spellings):  # some NumPy names are one object
+            answer(spelling, function)
+        return function
+
+    return decorate
+
+
+def unsupported(what: str, remedy: str = "") -> UnsupportedFunctionError:
+    """The error for a function, method or keyword without a rule."""
+    hint = remedy or "write it with supported functions, or take it out of the traced program"
+    return UnsupportedFunctionError(f"{what} has no rule in fungrad; {hint}")
