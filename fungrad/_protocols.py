@@ -1,0 +1,381 @@
+"""NumPy's protocols, operators, methods and attributes of a traced value.
+
+Row 4. In: what user code does to an array-like. Out: a call of whatever ``answers`` that NumPy
+function, or an error that says what to write. How nodes are made is the subclass's business.
+"""
+
+from __future__ import annotations
+
+import inspect
+import operator
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+import numpy as np
+
+from fungrad._aval import SCALAR_TYPES, Aval
+from fungrad._primitive import Symbolic, answers, special_answers, unsupported
+from fungrad.errors import (
+    ArrayMutationError,
+    ConcretizationError,
+    TracerConversionError,
+    TracerIdentityError,
+    TracerMutationError,
+)
+
+
+def lookup(function: Any) -> Callable[..., Any] | None:
+    """What answers a NumPy callable; SciPy's special functions are recognised by identity."""
+    found = answers.get(function)
+    if found is None and isinstance(function, np.ufunc):
+        name = str(function.__name__)
+        special = sys.modules.get("scipy.special")
+        if special is not None and getattr(special, name, None) is function:
+            return special_answers.get(name)
+    return found
+
+
+def full_name(function: Any) -> str:
+    """``numpy.linalg.eig`` as the user wrote it: ``np.linalg.eig``."""
+    module = getattr(function, "__module__", None) or "numpy"
+    name = getattr(function, "__qualname__", repr(function))
+    if isinstance(function, np.ufunc) and getattr(np, name, None) is not function:
+        module = "scipy.special"
+    return f"{module.replace('numpy', 'np', 1)}.{name}"
+
+
+def call_answer(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call what answers ``function``, or refuse by name."""
+    implementation = lookup(function)
+    if implementation is None:
+        raise unsupported(full_name(function))
+    kwargs = {k: v for k, v in kwargs.items() if v is not np._NoValue}
+    if kwargs.pop("out", None) is not None:
+        raise _out_error(full_name(function))
+    try:
+        return implementation(*args, **kwargs)
+    except TypeError:
+        _refuse_keywords(function, implementation, args, kwargs)
+        raise
+
+
+def _refuse_keywords(function: Any, implementation: Any, args: Any, kwargs: Any) -> None:
+    try:
+        inspect.signature(implementation).bind(*args, **kwargs)
+    except TypeError as error:
+        remedy = "write it with the other arguments, or with other functions"
+        raise unsupported(f"{full_name(function)} called this way ({error})", remedy) from None
+
+
+def _out_error(name: str) -> ArrayMutationError:
+    return ArrayMutationError(
+        f"{name} was told to write a traced value into an array; traced programs are pure: "
+        f"write `result = {name}(...)` without out=, and `a = a + x` for `a += x`"
+    )
+
+
+def _binary(ufunc: np.ufunc, reflected: bool = False) -> Any:
+    def operate(self: ArrayProtocols, other: Any) -> Any:
+        weak = self.aval.weak and _is_weak(other)
+        operands = (other, self) if reflected else (self, other)
+        return self._bind(answers[ufunc], operands, {}, weak)
+
+    return operate
+
+
+def _unary(ufunc: np.ufunc) -> Any:
+    def operate(self: ArrayProtocols) -> Any:
+        return self._bind(answers[ufunc], (self,), {}, self.aval.weak)
+
+    return operate
+
+
+def _is_weak(operand: Any) -> bool:
+    if isinstance(operand, ArrayProtocols):
+        return operand.aval.weak
+    return type(operand) in SCALAR_TYPES
+
+
+def _comparison(ufunc: np.ufunc) -> Any:
+    def compare(self: ArrayProtocols, other: Any) -> Any:
+        return self._bind(answers[ufunc], (self, other), {}, False)
+
+    return compare
+
+
+def _method(function: Any) -> Any:
+    def method(self: ArrayProtocols, *args: Any, **kwargs: Any) -> Any:
+        return call_answer(function, (self, *args), kwargs)
+
+    method.__name__ = function.__name__
+    return method
+
+
+def _refuses_mutation(name: str, remedy: str) -> Any:
+    def method(self: ArrayProtocols, *args: Any, **kwargs: Any) -> NoReturn:
+        raise TracerMutationError(
+            f"{name} would write into a traced value of shape {self.shape}, which is immutable; "
+            f"write: {remedy}"
+        )
+
+    return method
+
+
+def _refuses_identity(name: str, remedy: str) -> Any:
+    def method(self: ArrayProtocols, *args: Any, **kwargs: Any) -> NoReturn:
+        raise TracerIdentityError(f"a traced value can't be {name}; {remedy}")
+
+    return method
+
+
+def _refuses_leaving(name: str) -> Any:
+    def method(self: ArrayProtocols, *args: Any, **kwargs: Any) -> NoReturn:
+        raise ConcretizationError(
+            f".{name}() would take a traced value of shape {self.shape} out of its program; "
+            "return it from the function instead (has_aux=True where it is not the result)"
+        )
+
+    return method
+
+
+class ArrayProtocols(Symbolic):
+    """Everything that makes an object with an ``aval`` look like an ndarray."""
+
+    __slots__ = ()
+
+    # --- what the subclass provides ---
+
+    @property
+    def aval(self) -> Aval:
+        raise NotImplementedError
+
+    def _bind(
+        self, primitive: Any, operands: tuple[Any, ...], static: Any, weak: bool = False
+    ) -> Any:
+        raise NotImplementedError
+
+    def _concrete(self, asked: str, leaves: bool) -> Any:
+        """The value, for a question asked by ``asked``; ``leaves`` if it goes on as a number."""
+        raise NotImplementedError
+
+    # --- attributes ---
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.aval.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.aval.dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self.aval.shape)
+
+    @property
+    def size(self) -> int:
+        return self.aval.size
+
+    @property
+    def itemsize(self) -> int:
+        return self.aval.dtype.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.itemsize
+
+    @property
+    def T(self) -> Any:
+        return call_answer(np.transpose, (self,), {})
+
+    @property
+    def mT(self) -> Any:
+        return call_answer(np.matrix_transpose, (self,), {})
+
+    @property
+    def real(self) -> Any:
+        return call_answer(np.real, (self,), {})
+
+    @property
+    def imag(self) -> Any:
+        return call_answer(np.imag, (self,), {})
+
+    @property
+    def flat(self) -> Any:
+        return iter(call_answer(np.ravel, (self,), {}))
+
+    def __repr__(self) -> str:
+        return f"Tracer<{self.aval}>"
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of unsized object")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        if not self.shape:
+            raise TypeError("iteration over a 0-d array")
+        return (self[i] for i in range(self.shape[0]))
+
+    def __getitem__(self, index: Any) -> Any:
+        return answers[operator.getitem](self, index)
+
+    # --- NumPy's dispatch ---
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        name = full_name(ufunc)
+        if method == "at" or kwargs.pop("out", None) is not None:
+            raise _out_error(name if method == "__call__" else f"{name}.{method}")
+        if method != "__call__":
+            if (ufunc, method) not in answers:
+                raise unsupported(f"{name}.{method}")
+            return call_answer((ufunc, method), inputs, kwargs)
+        implementation = lookup(ufunc)
+        if implementation is None:
+            raise unsupported(name)
+        if kwargs.pop("where", True) is not True:
+            raise unsupported(
+                f"{name} with where= and no out=, which leaves entries uninitialised,",
+                f"write: np.where(mask, {name}(...), fill)",
+            )
+        dtype = kwargs.pop("dtype", None)
+        for harmless in ("casting", "order", "subok"):
+            kwargs.pop(harmless, None)
+        if kwargs:
+            raise unsupported(f"{name} with {', '.join(kwargs)}=")
+        if dtype is not None:
+            inputs = tuple([_cast(operand, np.dtype(dtype)) for operand in inputs])
+        return implementation(*inputs)
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return call_answer(func, args, kwargs)
+
+    def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise TracerConversionError(
+            f"a traced value of shape {self.shape} was to become a plain array, which would lose "
+            "its derivative; write: np.stack([x, y]) or np.array([x, y], like=x) to build an "
+            "array, a @ x for a.dot(x), np.take(a, x, axis=0) for a[x], x for np.asarray(x)"
+        )
+
+    # --- operators ---
+
+    __add__, __radd__ = _binary(np.add), _binary(np.add, True)
+    __sub__, __rsub__ = _binary(np.subtract), _binary(np.subtract, True)
+    __mul__, __rmul__ = _binary(np.multiply), _binary(np.multiply, True)
+    __truediv__, __rtruediv__ = _binary(np.divide), _binary(np.divide, True)
+    __floordiv__, __rfloordiv__ = _binary(np.floor_divide), _binary(np.floor_divide, True)
+    __mod__, __rmod__ = _binary(np.remainder), _binary(np.remainder, True)
+    __rpow__ = _binary(np.power, True)
+    __and__, __rand__ = _binary(np.bitwise_and), _binary(np.bitwise_and, True)
+    __or__, __ror__ = _binary(np.bitwise_or), _binary(np.bitwise_or, True)
+    __xor__, __rxor__ = _binary(np.bitwise_xor), _binary(np.bitwise_xor, True)
+    __neg__, __abs__ = _unary(np.negative), _unary(np.absolute)
+    __pos__, __invert__ = _unary(np.positive), _unary(np.invert)
+    __lt__, __le__ = _comparison(np.less), _comparison(np.less_equal)
+    __gt__, __ge__ = _comparison(np.greater), _comparison(np.greater_equal)
+    __eq__, __ne__ = _comparison(np.equal), _comparison(np.not_equal)
+    __hash__ = None  # type: ignore[assignment]
+
+    def __pow__(self, exponent: Any) -> Any:
+        # ndarray.__pow__ computes these exponents by other ufuncs; equal bits need the same.
+        if self.aval.inexact and type(exponent) in (int, float):
+            if exponent == 2:
+                return self._bind(answers[np.square], (self,), {}, self.aval.weak)
+            if exponent == 1:
+                return self
+            if exponent == 0.5:
+                return self._bind(answers[np.sqrt], (self,), {}, self.aval.weak)
+            if exponent == -1:
+                return self._bind(answers[np.reciprocal], (self,), {}, self.aval.weak)
+        weak = self.aval.weak and _is_weak(exponent)
+        return self._bind(answers[np.power], (self, exponent), {}, weak)
+
+    def __matmul__(self, other: Any) -> Any:
+        return answers[np.matmul](self, other)
+
+    def __rmatmul__(self, other: Any) -> Any:
+        return answers[np.matmul](other, self)
+
+    def __divmod__(self, other: Any) -> Any:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return other // self, other % self
+
+    def __round__(self, digits: int = 0) -> Any:
+        return call_answer(np.round, (self, digits), {})
+
+    # --- methods ---
+
+    all, any = _method(np.all), _method(np.any)
+    argmax, argmin, argsort = _method(np.argmax), _method(np.argmin), _method(np.argsort)
+    argpartition, nonzero = _method(np.argpartition), _method(np.nonzero)
+    clip, compress, choose = _method(np.clip), _method(np.compress), _method(np.choose)
+    conj = conjugate = _method(np.conjugate)
+    copy, diagonal, dot = _method(np.copy), _method(np.diagonal), _method(np.dot)
+    cumprod, cumsum = _method(np.cumprod), _method(np.cumsum)
+    flatten = ravel = _method(np.ravel)
+    max, min, mean, prod = _method(np.max), _method(np.min), _method(np.mean), _method(np.prod)
+    repeat, round, searchsorted = _method(np.repeat), _method(np.round), _method(np.searchsorted)
+    squeeze, swapaxes, take = _method(np.squeeze), _method(np.swapaxes), _method(np.take)
+    sum, std, var, trace = _method(np.sum), _method(np.std), _method(np.var), _method(np.trace)
+    astype = _method(np.ndarray.astype)
+
+    def reshape(self, *shape: Any, order: str = "C") -> Any:
+        target = shape[0] if len(shape) == 1 else shape
+        return call_answer(np.reshape, (self, target), {"order": order})
+
+    def transpose(self, *axes: Any) -> Any:
+        order = axes[0] if len(axes) == 1 else axes or None
+        return call_answer(np.transpose, (self, order), {})
+
+    # --- leaving the traced program ---
+
+    def __bool__(self) -> bool:
+        return bool(self._concrete("a Python condition (if, while, and, or, not, bool)", False))
+
+    def __int__(self) -> int:
+        return int(self._concrete("int()", False))
+
+    def __index__(self) -> int:
+        if self.aval.dtype.kind not in "iu":
+            raise TypeError(f"only integers can be used as an index; this is {self.aval}")
+        return operator.index(self._concrete("use as a Python integer (range, index)", False))
+
+    def __float__(self) -> float:
+        return float(self._concrete("float() or a function of `math`", True))
+
+    def __complex__(self) -> complex:
+        return complex(self._concrete("complex() or a function of `cmath`", True))
+
+    def item(self, *index: int) -> Any:
+        return self._concrete(".item()", True).item(*index)
+
+    def __contains__(self, value: Any) -> bool:
+        return bool(np.any((self == value)._concrete("`in`", False)))
+
+    def __format__(self, spec: str) -> str:
+        # Text carries no derivative; so printing is fine wherever a value is known.
+        return format(self._concrete("formatting", False), spec) if spec else repr(self)
+
+    tolist, tobytes, tofile = map(_refuses_leaving, ("tolist", "tobytes", "tofile"))
+
+    # --- what would make a traced value mutable, or let it outlive its trace ---
+
+    __setitem__ = _refuses_mutation(
+        "x[index] = value", "x = np.where(mask, value, x), or build x with np.concatenate"
+    )
+    __delitem__ = _refuses_mutation("del x[index]", "x = np.concatenate([x[:i], x[i + 1:]])")
+    sort = _refuses_mutation("x.sort()", "x = np.sort(x)")
+    partition = _refuses_mutation("x.partition(k)", "x = np.partition(x, k)")
+    fill = _refuses_mutation("x.fill(value)", "x = np.full_like(x, value)")
+    put = _refuses_mutation("x.put(index, value)", "x = np.where(mask, value, x)")
+    resize = _refuses_mutation("x.resize(shape)", "x = np.resize(x, shape)")
+    __reduce_ex__ = _refuses_identity("pickled", "compute its value first: return it")
+    __copy__ = _refuses_identity("copied", "it is immutable: use it as it is")
+    __deepcopy__ = _refuses_identity("copied", "it is immutable: use it as it is")
+
+
+def _cast(operand: Any, dtype: np.dtype[Any]) -> Any:
+    return operand.astype(dtype) if hasattr(operand, "astype") else np.asarray(operand, dtype)

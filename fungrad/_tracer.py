@@ -1,0 +1,279 @@
+"""Traces and tracers: the one interpretation at trace time is *build a node*.
+
+Row 4. In: operations of user code on tracers. Out: nodes, plus the captured values of the trace.
+Each trace is a namespace of inputs of its own; a tracer of another trace can only enter as a
+capture. That, and nothing else, keeps nested derivatives apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from fungrad._aval import SCALAR_TYPES, Aval, aval_of
+from fungrad._evaluate import compute, depends
+from fungrad._expr import Expr, Input, Literal, find_node, make_input, make_literal, node_key
+from fungrad._primitive import ZERO, Primitive, kind_of, promoted_dtypes
+from fungrad._protocols import ArrayProtocols
+from fungrad.errors import ConcretizationError, EscapedTracerError, TracerConversionError
+
+_serials = count()
+
+
+class Trace:
+    """One run of a function on tracers: the namespace of its inputs.
+
+    Attributes:
+        serial: grows with creation; of two live traces, the later one is the inner one.
+        alive: false as soon as the function has returned or raised.
+        avals: what is known of the inputs: first the arguments, then captures.
+        values: the inputs' values: arrays, or tracers of outer traces; ``None`` where a value
+            differs by example (under ``vmap``).
+        arguments: how many of the inputs are arguments.
+        differentiated: whether a derivative is taken with respect to the arguments.
+        consulted: whether Python code was told the value of something that depends on arguments.
+    """
+
+    __slots__ = (
+        "_captured",
+        "_computed",
+        "_differentiable",
+        "alive",
+        "arguments",
+        "avals",
+        "consulted",
+        "differentiated",
+        "serial",
+        "values",
+    )
+
+    def __init__(
+        self, avals: Sequence[Aval], values: Sequence[Any], differentiated: bool = False
+    ) -> None:
+        self.serial = next(_serials)
+        self.alive = True
+        self.avals = list(avals)
+        self.values = list(values)
+        self.arguments = len(self.avals)
+        self.differentiated = differentiated
+        self.consulted = False
+        self._captured: dict[Any, Input] = {}
+        self._computed: dict[Expr, Any] = {}
+        self._differentiable: dict[Expr, bool] = {}
+
+    def tracers(self) -> list[Tracer]:
+        """One tracer for each argument."""
+        pairs = enumerate(self.avals[: self.arguments])
+        return [Tracer(self, make_input(i, aval)) for i, aval in pairs]
+
+    @property
+    def captures(self) -> list[Any]:
+        """The captured values, in order of first use."""
+        return self.values[self.arguments :]
+
+    def capture(self, value: Any) -> Input:
+        """The input that stands for an array or a foreign tracer, held by reference."""
+        if isinstance(value, Tracer):
+            value.check_alive()
+            key: Any = (value._trace.serial, value._expr)
+            aval = value.aval
+        else:
+            key = id(value)
+            aval = aval_of(value)
+        node = self._captured.get(key)
+        if node is None:
+            node = self._captured[key] = make_input(len(self.avals), aval)
+            self.avals.append(aval)
+            self.values.append(value)
+        return node
+
+    def lift(self, operand: Any) -> Expr:
+        """The node for any operand of an operation in this trace."""
+        if isinstance(operand, Tracer):
+            return operand._expr if operand._trace is self else self.capture(operand)
+        if type(operand) in SCALAR_TYPES:
+            return make_literal(operand)
+        if isinstance(operand, (list, tuple)):
+            return self.capture(concrete_array(operand))
+        if isinstance(operand, (int, float)) and not isinstance(operand, np.generic):
+            return self.lift(operand + 0)  # subclasses, such as IntEnum, by their number
+        return self.capture(operand)
+
+    def constant(self, primitive: Primitive, **static: Any) -> Tracer:
+        """A primitive without operands, as a node of this trace."""
+        pairs = tuple(static.items())
+        key = node_key(primitive, (), pairs, False)
+        return Tracer(self, find_node(key) or primitive.build(key, (), pairs, False))
+
+    def concrete(self, node: Expr, asked: str) -> Any:
+        """The value of ``node``; ``asked`` says in words what the user's code did."""
+
+        def of_input(source: Input) -> Any:
+            value = self.values[source.index]
+            if value is None:
+                raise ConcretizationError(
+                    f"{asked} needs the value of {node.aval}, which differs by example under "
+                    "vmap (or is not known while a rule runs); write: np.where(condition, a, b)"
+                )
+            if source.index < self.arguments:
+                self.consulted = True
+            if isinstance(value, Tracer):
+                return value._trace.concrete(value._expr, asked)
+            return value
+
+        return compute(node, self._computed, of_input)
+
+    def differentiable(self, node: Expr) -> bool:
+        """Whether ``node`` depends on what this trace or an outer one differentiates."""
+
+        def on_input(source: Input) -> bool:
+            if self.differentiated and source.index < self.arguments:
+                return True
+            value = self.values[source.index]
+            return isinstance(value, Tracer) and value._trace.differentiable(value._expr)
+
+        def through(node: Expr) -> bool:
+            assert node.primitive is not None
+            return node.primitive.vjp is not ZERO and node.aval.inexact
+
+        return depends(node, self._differentiable, on_input, through)
+
+
+class Tracer(ArrayProtocols):
+    """The array-like that user code holds: a node, and the trace in which it has a meaning."""
+
+    __slots__ = ("_expr", "_trace")
+
+    def __init__(self, trace: Trace, expr: Expr) -> None:
+        self._trace = trace
+        self._expr = expr
+
+    @property
+    def aval(self) -> Aval:
+        return self._expr.aval
+
+    @property
+    def owner(self) -> Trace:
+        """The trace in which this value exists, if it is still running."""
+        self.check_alive()
+        return self._trace
+
+    def check_alive(self) -> None:
+        """Raise if the function to which this tracer belongs has ended."""
+        if not self._trace.alive:
+            raise EscapedTracerError(
+                f"a traced value ({self.aval}) is used after the function it belongs to has "
+                "finished: it escaped from its trace; write: return it from the function "
+                "(has_aux=True where it is not the result) instead of storing it outside"
+            )
+
+    def _bind(
+        self, primitive: Primitive, operands: tuple[Any, ...], static: Any, weak: bool = False
+    ) -> Tracer:
+        return bind(primitive, operands, static, weak)
+
+    def _concrete(self, asked: str, leaves: bool) -> Any:
+        self.check_alive()
+        if leaves and self._trace.differentiable(self._expr):
+            raise ConcretizationError(
+                f"{asked} would take {self.aval} out of the program that is being differentiated, "
+                "and its derivative would be lost; write: the np function of the same name, or "
+                "fg.stop_gradient(x) around x if the dependence is to be ignored"
+            )
+        return self._trace.concrete(self._expr, asked)
+
+
+def bind(
+    primitive: Primitive, operands: tuple[Any, ...], static: Any, weak: bool = False
+) -> Tracer:
+    """``primitive`` applied to operands of which at least one is a tracer: a node, as a tracer.
+
+    The result belongs to the innermost trace among the operands'. ``weak`` says that the result
+    is a Python number's equal in type promotion (an operator on weak operands only).
+    """
+    trace: Trace | None = None
+    for operand in operands:
+        if isinstance(operand, Tracer):
+            owner = operand._trace
+            if trace is None or owner.serial > trace.serial:
+                trace = owner
+                innermost = operand
+    assert trace is not None
+    if not trace.alive:
+        innermost.check_alive()
+    args = tuple(
+        [
+            x._expr if isinstance(x, Tracer) and x._trace is trace else trace.lift(x)
+            for x in operands
+        ]
+    )
+    pairs = tuple(static.items()) if static else ()
+    key = node_key(primitive, args, pairs, weak)
+    node = find_node(key)
+    if node is None:
+        if primitive.elementwise and len(args) > 1:
+            args = _promote(primitive, trace, args)
+            key = node_key(primitive, args, pairs, weak)
+        node = find_node(key) or primitive.build(key, args, pairs, weak)
+    return Tracer(trace, node)
+
+
+def _promote(primitive: Primitive, trace: Trace, args: tuple[Expr, ...]) -> tuple[Expr, ...]:
+    """Cast traced Python numbers as NumPy would (NEP 50): at run time they are not weak."""
+    if all(arg.aval.weak for arg in args) or not any(
+        arg.aval.weak and not isinstance(arg, Literal) for arg in args
+    ):
+        return args
+    dtypes = promoted_dtypes(primitive.value, tuple([kind_of(arg.aval) for arg in args]))
+    return tuple(
+        [
+            arg
+            if isinstance(arg, Literal) or not arg.aval.weak or arg.aval.dtype == dtype
+            else Tracer(trace, arg).astype(dtype)._expr
+            for arg, dtype in zip(args, dtypes, strict=True)
+        ]
+    )
+
+
+def concrete_array(values: Any) -> Any:
+    """``np.asarray`` of a list without tracers; the tracer's own error if there is one."""
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        if isinstance(error.__cause__, TracerConversionError):
+            raise error.__cause__ from None
+        raise
+
+
+class Rewrite(Trace):
+    """The trace in which rules run: over the nodes of an existing graph, without captures."""
+
+    __slots__ = ()
+
+    def __init__(self, avals: Sequence[Aval]) -> None:
+        super().__init__(avals, [None] * len(avals))
+
+    def lift(self, operand: Any) -> Expr:
+        # np functions of literals give NumPy scalars; in a rule they are as weak as the literals.
+        return super().lift(operand.item() if isinstance(operand, np.generic) else operand)
+
+    def capture(self, value: Any) -> Input:
+        raise TypeError(
+            f"a rule used a concrete array of shape {np.shape(value)}; rules may use their "
+            "operands, Python numbers and np functions with like= only"
+        )
+
+    def tracer(self, node: Expr) -> Any:
+        """``node`` as a rule sees it: a tracer, or the number of a literal."""
+        return node.value if isinstance(node, Literal) else Tracer(self, node)
+
+
+def run_in(trace: Trace, function: Callable[..., Any], *args: Any) -> Any:
+    """``function(*args)``; afterwards, whatever happens, the trace's tracers are dead."""
+    try:
+        return function(*args)
+    finally:
+        trace.alive = False
