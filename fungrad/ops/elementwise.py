@@ -1,0 +1,247 @@
+"""Elementwise primitives: the table of partial derivatives.
+
+``y`` is the output, then come the operands. Where a derivative does not exist, the policy is:
+ties share evenly, ``abs'(0) = 0``, and the finite side wins. An operand that is a literal of the
+user's program arrives as a Python number.
+"""
+
+from __future__ import annotations
+
+import math
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from fungrad._primitive import (
+    INDEX,
+    ZERO,
+    Primitive,
+    answer,
+    answers,
+    elementwise,
+    implements,
+    special_answers,
+)
+
+# --- arithmetic ------------------------------------------------------------------------------
+
+add = elementwise(np.add, lambda y, a, b: (1, 1))
+subtract = elementwise(np.subtract, lambda y, a, b: (1, -1))
+multiply = elementwise(np.multiply, lambda y, a, b: (b, a))
+negative = elementwise(np.negative, lambda y, a: (-1,))
+positive = elementwise(np.positive, lambda y, a: (1,))
+square = elementwise(np.square, lambda y, a: (2 * a,))
+sqrt = elementwise(np.sqrt, lambda y, a: (0.5 / y,))
+cbrt = elementwise(np.cbrt, lambda y, a: (1 / (3 * y * y),), analytic=False)
+reciprocal = elementwise(np.reciprocal, lambda y, a: (-y * y,))
+
+
+def _divide_vjp(ct: Any, y: Any, a: Any, b: Any) -> tuple[Any, Any]:
+    quotient = ct / b
+    return quotient, -quotient * y
+
+
+divide = elementwise(np.divide, INDEX, vjp=_divide_vjp)
+
+
+def _power_partials(y: Any, a: Any, b: Any) -> tuple[Any, Any]:
+    # Each partial is computed only if it is asked for, so an undefined one never reaches the other.
+    if isinstance(b, (int, float, complex)):
+        return (b * a ** (b - 1) if b != 0 else ZERO), INDEX
+    # x**0 is constant also at x = 0, where 0 * x**-1 would be NaN.
+    of_base = b * np.power(a, np.where(b == 0, 1, b) - 1)
+    if isinstance(a, (int, float)):
+        return of_base, y * (math.log(a) if a > 0 else 0.0 if a == 0 else math.nan)
+    if a.dtype.kind == "c":
+        return of_base, y * np.log(a)
+    # 0**b is constant for b > 0; a negative base has no derivative: NaN, without log's warning.
+    defined = np.where(a > 0, a, np.where((a == 0) & (b >= 0), 1, math.nan))
+    return of_base, y * np.log(defined)
+
+
+power = elementwise(np.power, _power_partials)
+
+# --- exponentials and logarithms ---------------------------------------------------------------
+
+exp = elementwise(np.exp, lambda y, a: (y,))
+exp2 = elementwise(np.exp2, lambda y, a: (math.log(2) * y,))
+expm1 = elementwise(np.expm1, lambda y, a: (np.exp(a),))  # y + 1 would cancel where y is near -1
+log = elementwise(np.log, lambda y, a: (1 / a,))
+log2 = elementwise(np.log2, lambda y, a: (1 / (math.log(2) * a),))
+log10 = elementwise(np.log10, lambda y, a: (1 / (math.log(10) * a),))
+log1p = elementwise(np.log1p, lambda y, a: (1 / (1 + a),))
+
+
+def _logaddexp_partials(y: Any, a: Any, b: Any) -> tuple[Any, Any]:
+    # exp(a - y), but also right where both operands are -inf or inf.
+    return sigmoid(a - b), sigmoid(b - a)
+
+
+logaddexp = elementwise(np.logaddexp, _logaddexp_partials, analytic=False)
+
+
+def sigmoid_value(x: Any) -> Any:
+    """``1 / (1 + exp(-x))`` with full relative accuracy on both sides, without overflow."""
+    small = np.exp(-np.abs(x))
+    return np.where(np.greater_equal(x, 0), 1, small)[()] / (1 + small)
+
+
+# 1 - y would lose all digits for large a; sigmoid(-a) is the same number, exact.
+sigmoid: Primitive = elementwise(
+    sigmoid_value, lambda y, a: (y * sigmoid(-a),), name="sigmoid", analytic=False
+)
+special_answers["expit"] = sigmoid
+
+# --- trigonometric and hyperbolic ----------------------------------------------------------------
+
+sin = elementwise(np.sin, lambda y, a: (np.cos(a),))
+cos = elementwise(np.cos, lambda y, a: (-np.sin(a),))
+tan = elementwise(np.tan, lambda y, a: (1 + y * y,))
+arcsin = elementwise(np.arcsin, lambda y, a: (1 / np.sqrt((1 - a) * (1 + a)),))
+arccos = elementwise(np.arccos, lambda y, a: (-1 / np.sqrt((1 - a) * (1 + a)),))
+arctan = elementwise(np.arctan, lambda y, a: (1 / (1 + a * a),))
+sinh = elementwise(np.sinh, lambda y, a: (np.cosh(a),))
+cosh = elementwise(np.cosh, lambda y, a: (np.sinh(a),))
+# 1 - y*y loses relative accuracy for |a| > 5; 1/cosh(a)**2 would cost another transcendental.
+tanh = elementwise(np.tanh, lambda y, a: (1 - y * y,))
+arcsinh = elementwise(np.arcsinh, lambda y, a: (1 / np.sqrt(1 + a * a),))
+arccosh = elementwise(np.arccosh, lambda y, a: (1 / np.sqrt((a - 1) * (a + 1)),))
+arctanh = elementwise(np.arctanh, lambda y, a: (1 / ((1 - a) * (1 + a)),))
+arctan2 = elementwise(
+    np.arctan2, lambda y, a, b: (b / (a * a + b * b), -a / (a * a + b * b)), analytic=False
+)
+
+
+def _over_or_zero(a: Any, b: Any) -> Any:
+    """``a / b``, and 0 where ``b`` is 0: the derivative of a norm at its minimum."""
+    return np.where(b == 0, 0, a / np.where(b == 0, 1, b))
+
+
+hypot = elementwise(
+    np.hypot, lambda y, a, b: (_over_or_zero(a, y), _over_or_zero(b, y)), analytic=False
+)
+
+
+def root_value(x: Any) -> Any:
+    """The square root inside a norm or a standard deviation."""
+    return np.sqrt(x)
+
+
+# Like sqrt, but with derivative 0 at 0: the subgradient of a norm at its minimum.
+root = elementwise(root_value, lambda y, a: (_over_or_zero(0.5, y),), name="root", analytic=False)
+
+# --- kinks: ties share evenly --------------------------------------------------------------------
+
+
+def _winner_vjp(ct: Any, y: Any, a: Any, b: Any) -> tuple[Any, Any]:
+    # Selecting, not multiplying by a mask: 0 * inf would be NaN.
+    shared = np.where(np.equal(a, b), ct * 0.5, ct)
+    return np.where(np.equal(y, a), shared, 0), np.where(np.equal(y, b), shared, 0)
+
+
+maximum, minimum, fmax, fmin = (
+    elementwise(ufunc, INDEX, vjp=_winner_vjp, analytic=False)
+    for ufunc in (np.maximum, np.minimum, np.fmax, np.fmin)
+)
+
+
+def _absolute_partials(y: Any, a: Any) -> tuple[Any]:
+    return (np.conjugate(np.sign(a)) if a.dtype.kind == "c" else np.sign(a),)
+
+
+absolute = elementwise(np.absolute, _absolute_partials, analytic=False)
+fabs = elementwise(np.fabs, lambda y, a: (np.sign(a),), analytic=False)
+remainder = elementwise(np.remainder, lambda y, a, b: (1, -np.floor_divide(a, b)), analytic=False)
+fmod = elementwise(np.fmod, lambda y, a, b: (1, -np.trunc(a / b)), analytic=False)
+
+
+_CLIP_UFUNC = import_module("numpy._core.umath").clip  # what a.clip(low, x) calls; private
+
+
+@implements(np.clip, _CLIP_UFUNC)
+def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:
+    """``np.clip``: the larger of ``a`` and ``a_min``, then the smaller of that and ``a_max``."""
+    low, high = a_min if min is None else min, a_max if max is None else max
+    if low is not None:
+        a = np.maximum(a, low)
+    return a if high is None else np.minimum(a, high)
+
+
+# --- selection -----------------------------------------------------------------------------------
+
+
+def _where_vjp(ct: Any, y: Any, condition: Any, a: Any, b: Any) -> tuple[Any, Any, Any]:
+    # Selecting, not multiplying: an infinite cotangent must not become NaN on the other side.
+    return INDEX, where(condition, ct, 0), where(condition, 0, ct)
+
+
+def where_value(condition: Any, a: Any, b: Any) -> Any:
+    """``np.where`` that gives a scalar for 0-d operands, as ufuncs do."""
+    return np.where(condition, a, b)[()]
+
+
+where = elementwise(
+    where_value, INDEX, name="where", vjp=_where_vjp, template="np.where({0}, {1}, {2})[()]"
+)
+
+
+@implements(np.where)
+def _np_where(condition: Any, x: Any = None, y: Any = None) -> Any:
+    if x is None and y is None:
+        return np.nonzero(condition)
+    return where(condition, x, y)
+
+
+# --- complex numbers: cotangents pair with values as Re(ct * x) ----------------------------------
+
+
+def real_value(x: Any) -> Any:
+    """The real part, in memory of its own."""
+    return np.positive(np.real(x))
+
+
+def imag_value(x: Any) -> Any:
+    """The imaginary part, in memory of its own."""
+    return np.positive(np.imag(x))
+
+
+conjugate = elementwise(
+    np.conjugate, INDEX, vjp=lambda ct, y, a: (np.conjugate(ct),), analytic=False
+)
+real_part = elementwise(real_value, lambda y, a: (1,), name="real", analytic=False)
+imag_part = elementwise(imag_value, lambda y, a: (-1j,), name="imag", analytic=False)
+
+
+@implements(np.real)
+def real(val: Any) -> Any:
+    """``np.real``: a real array is its own real part."""
+    return real_part(val) if val.dtype.kind == "c" else val
+
+
+@implements(np.imag)
+def imag(val: Any) -> Any:
+    """``np.imag``: zeros for a real array."""
+    return imag_part(val) if val.dtype.kind == "c" else np.zeros_like(val)
+
+
+# --- zero derivative: stated, not omitted --------------------------------------------------------
+
+for _ufunc in (
+    np.sign, np.floor, np.ceil, np.trunc, np.rint, np.floor_divide, np.signbit,
+    np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal,
+    np.logical_and, np.logical_or, np.logical_xor, np.logical_not,
+    np.isnan, np.isfinite, np.isinf,
+    np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert,
+):  # fmt: skip
+    elementwise(_ufunc, ZERO)
+
+
+def identity_value(x: Any) -> Any:
+    """A copy: what ``stop_gradient`` computes."""
+    return np.positive(x) if np.asarray(x).dtype.kind != "b" else np.logical_or(x, False)
+
+
+stop_gradient = elementwise(identity_value, ZERO, name="stop_gradient")
+
+answer(np.fix, answers[np.trunc])

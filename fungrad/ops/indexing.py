@@ -1,0 +1,282 @@
+"""Reading entries by index, and its adjoint: adding entries into zeros."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import attrs
+import numpy as np
+
+from fungrad._aval import Aval, is_array, make_aval
+from fungrad._primitive import INDEX, answer, primitive
+from fungrad._tracer import Tracer, concrete_array
+from fungrad.ops.creation import arange_like
+
+
+@attrs.frozen(eq=False)
+class _ArrayPlace:
+    """Stands in a static index where an index array, an operand, goes."""
+
+    def __repr__(self) -> str:
+        return "array"
+
+
+ARRAY = _ArrayPlace()
+Index = tuple[Any, ...]
+"""One entry for each axis: an int, a slice, ``ARRAY``; and ``None`` for new axes."""
+
+
+def _with_arrays(index: Index, arrays: tuple[Any, ...]) -> Index:
+    rest = iter(arrays)
+    return tuple([next(rest) if item is ARRAY else item for item in index])
+
+
+def getitem_value(x: Any, *arrays: Any, index: Index) -> Any:
+    """``x[index]``."""
+    return x[_with_arrays(index, arrays)]
+
+
+def scatter_add_value(ct: Any, *arrays: Any, index: Index, shape: tuple[int, ...]) -> Any:
+    """Zeros of ``shape`` with ``ct`` added at ``index``; repeated places add up."""
+    out = np.zeros(shape, np.asarray(ct).dtype)
+    if arrays:
+        np.add.at(out, _with_arrays(index, arrays), ct)
+    else:
+        out[index] = ct
+    return out
+
+
+def _is_advanced(item: Any) -> bool:
+    # An integer is an index array of shape () as soon as there is another index array.
+    return item is ARRAY or isinstance(item, int)
+
+
+def _layout(index: Index, ranks: tuple[int, ...]) -> tuple[int, int]:
+    """Where the axes of the broadcast index arrays stand in the result, and how many they are.
+
+    Where they are not side by side in the index, NumPy puts them first.
+    """
+    places = [i for i, item in enumerate(index) if _is_advanced(item)]
+    together = places == list(range(places[0], places[-1] + 1))
+    return (places[0] if together else 0), max(ranks)
+
+
+def _result_shape(x: Aval, index: Index, arrays: tuple[Aval, ...]) -> tuple[int, ...]:
+    rest: list[int] = []
+    axis = 0
+    for item in index:
+        if item is None:
+            rest.append(1)
+            continue
+        if isinstance(item, slice):
+            rest.append(len(range(*item.indices(x.shape[axis]))))
+        axis += 1
+    if not arrays:
+        return tuple(rest)
+    try:
+        common = np.broadcast_shapes(*[a.shape for a in arrays])
+    except ValueError:
+        shapes = " ".join(str(a.shape) for a in arrays)
+        raise IndexError(
+            f"shape mismatch: indexing arrays could not be broadcast together with shapes {shapes}"
+        ) from None
+    place, _ = _layout(index, tuple([a.ndim for a in arrays]))
+    return (*rest[:place], *common, *rest[place:])
+
+
+def _getitem_vjp(ct: Any, y: Any, x: Any, *arrays: Any, index: Index) -> tuple[Any, ...]:
+    return scatter_add_p(ct, *arrays, index=index, shape=x.shape), *[INDEX] * len(arrays)
+
+
+def _batched_index(
+    batched: tuple[bool, ...], size: int, x: Any, arrays: tuple[Any, ...], index: Index
+) -> tuple[Index, tuple[Any, ...], int]:
+    """The index that reads all examples at once, its arrays, and where the batch axis comes out."""
+    on_x, on_arrays = batched[0], batched[1:]
+    if not any(on_arrays):
+        index = (slice(None), *index)
+        place, rank = _layout(index, tuple([a.ndim for a in arrays])) if arrays else (1, 0)
+        return index, arrays, 0 if place else rank
+    rank = max(a.ndim - b for a, b in zip(arrays, on_arrays, strict=True))
+    aligned = [
+        a.reshape((size, *[1] * (rank + 1 - a.ndim), *a.shape[1:])) if b else a
+        for a, b in zip(arrays, on_arrays, strict=True)
+    ]
+    if not on_x:
+        place, _ = _layout(index, (rank,))
+        return index, tuple(aligned), place
+    example = arange_like(aligned[on_arrays.index(True)], size).reshape((size, *[1] * rank))
+    index = (ARRAY, *index)
+    return index, (example, *aligned), _layout(index, (rank + 1,))[0]
+
+
+def _getitem_batch(batched: Any, size: int, x: Any, *arrays: Any, index: Index) -> Any:
+    new_index, new_arrays, axis = _batched_index(batched, size, x, arrays, index)
+    out = np.moveaxis(getitem_p(x, *new_arrays, index=new_index), axis, 0)
+    if any(batched[1:]):
+        # The index arrays' other axes stand behind the batch axis; they belong where they
+        # would be without it.
+        rank = max(a.ndim for a in new_arrays) - 1
+        place, _ = _layout(index, (rank,))
+        now = _layout(new_index, (rank + 1,))[0]
+        moved = range(now + 1, now + 1 + rank)
+        out = np.moveaxis(out, tuple(moved), tuple(range(place + 1, place + 1 + rank)))
+    return out
+
+
+def _scatter_add_batch(
+    batched: Any, size: int, ct: Any, *arrays: Any, index: Index, shape: tuple[int, ...]
+) -> Any:
+    # Every example is added into a block of its own: as if x had a batch axis of its own.
+    if not batched[0]:
+        ct = np.broadcast_to(ct, (size, *ct.shape))
+    flags = (True, *batched[1:])
+    new_index, new_arrays, axis = _batched_index(flags, size, ct, arrays, index)
+    if any(flags[1:]):
+        rank = max(a.ndim for a in new_arrays) - 1
+        place, _ = _layout(index, (rank,))
+        now = _layout(new_index, (rank + 1,))[0]
+        ct = np.moveaxis(
+            ct, tuple(range(place + 1, place + 1 + rank)), tuple(range(now + 1, now + 1 + rank))
+        )
+    return scatter_add_p(
+        np.moveaxis(ct, 0, axis), *new_arrays, index=new_index, shape=(size, *shape)
+    )
+
+
+def _getitem_source(operands: list[str], text: Any, index: Index) -> str:
+    """``x[1:3, y]``: made of integers and of the operands' names."""
+    rest = iter(operands[1:])
+    items = [next(rest) if item is ARRAY else _item_source(item) for item in index]
+    return f"{operands[0]}[{', '.join(items)}{',' if len(items) == 1 else ''}]"
+
+
+def _item_source(item: Any) -> str:
+    if not isinstance(item, slice):
+        return repr(item)
+    parts = ["" if n is None else str(n) for n in (item.start, item.stop, item.step)]
+    return ":".join(parts[:2] if item.step in (None, 1) else parts)
+
+
+getitem_p = primitive(
+    "getitem",
+    value=getitem_value,
+    template=_getitem_source,
+    aval=lambda x, *arrays, index: make_aval(_result_shape(x, index, arrays), x.dtype),
+    vjp=_getitem_vjp,
+    batch=_getitem_batch,
+    view=True,
+)
+
+scatter_add_p = primitive(
+    "scatter_add",
+    value=scatter_add_value,
+    aval=lambda ct, *arrays, index, shape: make_aval(shape, ct.dtype),
+    vjp=lambda ct, y, x, *arrays, index, shape: (
+        getitem_p(ct, *arrays, index=index),
+        *[INDEX] * len(arrays),
+    ),
+    batch=_scatter_add_batch,
+)
+
+
+def _expanded(index: Any, rank: int) -> list[Any]:
+    """The index as a list with one entry for each axis, ellipsis and masks spelled out."""
+    items: list[Any] = []
+    for item in index if isinstance(index, tuple) else (index,):
+        items += _entries(item)
+    used = sum(item is not None and item is not Ellipsis for item in items)
+    if used > rank:
+        raise IndexError(
+            f"too many indices for array: array is {rank}-dimensional, but {used} were indexed"
+        )
+    fill = [slice(None)] * (rank - used)
+    dots = [i for i, item in enumerate(items) if item is Ellipsis]
+    if len(dots) > 1:
+        raise IndexError("an index can only have a single ellipsis ('...')")
+    return items[: dots[0]] + fill + items[dots[0] + 1 :] if dots else items + fill
+
+
+def _entries(item: Any) -> list[Any]:
+    """One index item as entries: a boolean mask of rank n becomes n integer arrays."""
+    if item is None or item is Ellipsis or isinstance(item, slice):
+        return [item]
+    if isinstance(item, (list, tuple)):
+        item = concrete_array(item)
+        item = item.astype(np.intp) if item.size == 0 else item
+    if isinstance(item, Tracer) and item.dtype.kind == "b":
+        item = item._concrete("indexing by a boolean mask, which decides the shape,", False)
+    if is_array(item) or isinstance(item, Tracer):
+        if item.dtype.kind == "b":
+            if item.ndim == 0:
+                raise IndexError("a single boolean can't index a traced value; write: np.where")
+            return [_Mask(item), *[_MaskAxis()] * (item.ndim - 1)]
+        if item.dtype.kind not in "iu":
+            raise IndexError("arrays used as indices must be of integer (or boolean) type")
+        return [int(item) if isinstance(item, np.generic) or _is_plain_0d(item) else item]
+    if isinstance(item, bool) or not hasattr(item, "__index__"):
+        raise IndexError(
+            "only integers, slices (`:`), ellipsis (`...`), numpy.newaxis (`None`) and integer or "
+            f"boolean arrays are valid indices, not {item!r}"
+        )
+    return [operator.index(item)]
+
+
+def _is_plain_0d(item: Any) -> bool:
+    return not isinstance(item, Tracer) and item.ndim == 0
+
+
+@attrs.frozen
+class _Mask:
+    mask: Any
+
+
+class _MaskAxis:
+    """The further axes that a mask of rank > 1 covers."""
+
+
+def _getitem(x: Any, index: Any) -> Any:
+    """``x[index]`` in all of NumPy's forms; masks are resolved when the program is traced."""
+    static: list[Any] = []
+    arrays: list[Any] = []
+    axis = 0
+    for item in _expanded(index, x.ndim):
+        if item is None:
+            static.append(None)
+            continue
+        size = x.shape[axis]
+        if isinstance(item, _Mask):
+            covered = x.shape[axis : axis + item.mask.ndim]
+            if item.mask.shape != covered:
+                raise IndexError(
+                    f"boolean index did not match indexed array: its shape is {item.mask.shape}, "
+                    f"the array's axes are {covered}"
+                )
+            places = np.nonzero(item.mask)
+            static += [ARRAY] * len(places)
+            arrays += places
+        elif isinstance(item, slice):
+            static.append(_canonical(item, size))
+        elif isinstance(item, int):
+            if not -size <= item < size:
+                raise IndexError(f"index {item} is out of bounds for axis {axis} with size {size}")
+            static.append(item % size)
+        elif not isinstance(item, _MaskAxis):
+            static.append(ARRAY)
+            arrays.append(item)
+        axis += 1
+    if all(isinstance(item, slice) and item == slice(None) for item in static):
+        return x
+    return getitem_p(x, *arrays, index=tuple(static))
+
+
+def _canonical(item: slice, size: int) -> slice:
+    """The slice with its bounds resolved, so that equal reads are one node."""
+    start, stop, step = item.indices(size)
+    if len(range(start, stop, step)) == size and step == 1:
+        return slice(None)
+    return slice(start, stop if stop >= 0 else None, step)
+
+
+answer(operator.getitem, _getitem)
