@@ -1,0 +1,112 @@
+"""From a function and arguments to a graph: run the function once on tracers.
+
+Row 6. In: a function of leaves, what is known of them, and their values. Out: a ``Traced``
+program: its graph, the values that it captured, and how to rebuild its result from leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+
+from fungrad._aval import Aval, is_number_like
+from fungrad._expr import Expr
+from fungrad._graph import Graph, make_graph
+from fungrad._tracer import Trace, Tracer, run_in
+from fungrad._tree import TreeDef, flatten
+from fungrad.errors import FungradError
+
+
+@attrs.frozen(eq=False)
+class Result:
+    """How to rebuild what a function returned from the values of its traced leaves.
+
+    Leaves that are no numbers (strings, functions, …) pass through as they are.
+    """
+
+    tree: TreeDef
+    opaque: dict[int, Any]
+
+    def rebuild(self, values: Sequence[Any]) -> Any:
+        """The result, with ``values`` for its numeric leaves in order."""
+        if not self.opaque:
+            return self.tree.unflatten(values)
+        rest = iter(values)
+        count = len(values) + len(self.opaque)
+        return self.tree.unflatten(
+            [self.opaque[i] if i in self.opaque else next(rest) for i in range(count)]
+        )
+
+
+@attrs.frozen(eq=False)
+class Traced:
+    """A function turned into a program.
+
+    Attributes:
+        graph: inputs are the argument leaves, then the captures.
+        captures: arrays and tracers of outer traces, by reference.
+        results: one ``Result`` for each value that the function returned; ``graph``'s outputs are
+            their numeric leaves, one result after the other.
+        counts: how many outputs belong to each result.
+        consulted: whether Python code was told values that depend on the arguments, so that the
+            graph holds for these arguments only.
+    """
+
+    graph: Graph
+    captures: list[Any]
+    results: tuple[Result, ...]
+    counts: tuple[int, ...]
+    consulted: bool
+
+    def rebuild(self, outputs: Sequence[Any]) -> list[Any]:
+        """The function's results from the values of the graph's outputs."""
+        start, rebuilt = 0, []
+        for result, count in zip(self.results, self.counts, strict=True):
+            rebuilt.append(result.rebuild(outputs[start : start + count]))
+            start += count
+        return rebuilt
+
+
+def trace_flat(
+    function: Callable[[list[Tracer]], tuple[Any, ...]],
+    avals: Sequence[Aval],
+    values: Sequence[Any],
+    differentiated: bool = False,
+) -> Traced:
+    """Run ``function`` on one tracer per leaf; it returns a tuple of pytrees, the results.
+
+    Args:
+        function: called once.
+        avals: what is known of each leaf.
+        values: the leaves' values, for questions that Python code asks; ``None`` where unknown.
+        differentiated: whether numbers that depend on the leaves must stay in the program.
+    """
+    trace = Trace(avals, values, differentiated)
+
+    def run() -> tuple[list[Expr], list[Result], list[int]]:
+        nodes: list[Expr] = []
+        results: list[Result] = []
+        counts: list[int] = []
+        for out in function(trace.tracers()):
+            leaves, tree = flatten(out)
+            opaque: dict[int, Any] = {}
+            for i, leaf in enumerate(leaves):
+                if isinstance(leaf, Tracer) or is_number_like(leaf):
+                    nodes.append(trace.lift(leaf))
+                else:
+                    opaque[i] = leaf
+            results.append(Result(tree, opaque))
+            counts.append(len(leaves) - len(opaque))
+        return nodes, results, counts
+
+    try:
+        nodes, results, counts = run_in(trace, run)
+    except ValueError as error:
+        # NumPy wraps what __array__ raises; the cause is the message that helps.
+        if isinstance(error.__cause__, FungradError):
+            raise error.__cause__ from None
+        raise
+    graph = make_graph(trace.avals, nodes)
+    return Traced(graph, trace.captures, tuple(results), tuple(counts), trace.consulted)

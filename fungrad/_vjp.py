@@ -1,0 +1,205 @@
+"""Derivatives of graphs: cotangents backwards, tangents forwards, and what can be computed before.
+
+Row 7. In: a graph. Out: graphs. Un-broadcasting happens here and nowhere else: whatever a rule
+returns is summed over the axes along which its operand was broadcast, as visible nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fungrad._aval import Aval
+from fungrad._expr import Expr, Literal, make_input, with_args
+from fungrad._graph import Graph, make_graph, substitute, topological
+from fungrad._primitive import INDEX, ZERO, Unwritten
+from fungrad._tracer import Rewrite, Tracer
+from fungrad.errors import CotangentError, UnsupportedFunctionError
+from fungrad.ops.creation import full
+from fungrad.ops.reduction import sum_p
+
+Positions = tuple[int, ...]
+
+
+def pullback(graph: Graph, wrt: Positions, seeds: Positions) -> Graph:
+    """The graph ``(inputs, ct of each output in seeds) -> ct of each input in wrt``."""
+
+    def derive() -> Graph:
+        avals = [node.aval for node in graph.inputs]
+        ct_avals = [graph.outputs[i].aval.with_weak(False) for i in seeds]
+        trace = Rewrite([*avals, *ct_avals])
+        cts = trace.tracers()[len(avals) :]
+        outputs = _backward(trace, graph, wrt, dict(zip(seeds, cts, strict=True)))
+        return make_graph(trace.avals, outputs)
+
+    result: Graph = graph.memo(("pullback", wrt, seeds), derive)
+    return result
+
+
+def gradient(graph: Graph, wrt: Positions, with_outputs: bool) -> Graph:
+    """The graph ``inputs -> (outputs,) gradients of output 0``, its cotangent being 1."""
+
+    def derive() -> Graph:
+        avals = [node.aval for node in graph.inputs]
+        trace = Rewrite(avals)
+        loss = graph.outputs[0].aval
+        seed = _full(trace, loss, 1)
+        cts = _backward(trace, graph, wrt, {0: seed})
+        return make_graph(avals, [*(graph.outputs if with_outputs else graph.outputs[1:]), *cts])
+
+    result: Graph = graph.memo(("gradient", wrt, with_outputs), derive)
+    return result
+
+
+def pushforward(graph: Graph, wrt: Positions) -> Graph:
+    """The graph ``(inputs, tangent of each input in wrt) -> tangent of each output``.
+
+    The pullback is linear in its cotangents, so its transpose is the pushforward
+    (Radul et al., You Only Linearize Once, POPL 2023, read backwards).
+    """
+
+    def derive() -> Graph:
+        seeds = tuple([i for i, node in enumerate(graph.outputs) if node.aval.inexact])
+        count, back = len(graph.inputs), pullback(graph, wrt, seeds)
+        places = tuple(range(count, len(back.inputs)))
+        twice = pullback(back, places, tuple(range(len(wrt))))
+        # Inputs of `twice`: the primals, cotangents (linearity: unused), then tangents.
+        tangents = [node.aval for node in twice.inputs[len(back.inputs) :]]
+        avals = [node.aval for node in graph.inputs] + tangents
+        trace = Rewrite(avals)
+        used = {arg for node in twice.nodes for arg in node.args}.union(twice.outputs)
+        if not used.isdisjoint(twice.inputs[count : len(back.inputs)]):
+            raise CotangentError("a vjp rule is not linear in its cotangent")
+        zeros = [_full(trace, node.aval, 0)._expr for node in back.inputs[count:]]
+        inputs = [make_input(i, aval) for i, aval in enumerate(avals)]
+        results = iter(substitute(twice, [*inputs[:count], *zeros, *inputs[count:]]))
+        return make_graph(
+            avals,
+            [
+                next(results) if node.aval.inexact else _full(trace, node.aval, 0)._expr
+                for node in graph.outputs
+            ],
+        )
+
+    result: Graph = graph.memo(("pushforward", wrt), derive)
+    return result
+
+
+def split(graph: Graph, known: int) -> tuple[Graph, Graph]:
+    """Compute what depends on the first ``known`` inputs only, and keep what the rest needs.
+
+    Returns:
+        ``(inputs[:known] -> residuals, (residuals, inputs[known:]) -> outputs)``.
+    """
+
+    def derive() -> tuple[Graph, Graph]:
+        unknown: set[Expr] = set(graph.inputs[known:])
+        residuals: dict[Expr, int] = {}
+        for node in graph.nodes:
+            if not unknown.isdisjoint(node.args):
+                unknown.add(node)
+        for reader in [node for node in graph.nodes if node in unknown]:
+            for arg in reader.args:
+                if arg not in unknown and not isinstance(arg, Literal):
+                    residuals.setdefault(arg, len(residuals))
+        for output in graph.outputs:
+            if output not in unknown and not isinstance(output, Literal):
+                residuals.setdefault(output, len(residuals))
+        first = make_graph([node.aval for node in graph.inputs[:known]], list(residuals))
+        avals = [*first.avals, *[node.aval for node in graph.inputs[known:]]]
+        inputs = [make_input(i, aval) for i, aval in enumerate(avals)]
+        new: dict[Expr, Expr] = dict(zip(residuals, inputs, strict=False))
+        new.update(zip(graph.inputs[known:], inputs[len(residuals) :], strict=True))
+        return first, make_graph(avals, _rebuilt(graph.outputs, new))
+
+    result: tuple[Graph, Graph] = graph.memo(("split", known), derive)
+    return result
+
+
+def _rebuilt(outputs: Sequence[Expr], new: dict[Expr, Expr]) -> list[Expr]:
+    """``outputs`` with the replacements ``new`` of some nodes below them."""
+    for node in topological(outputs):
+        if node not in new:
+            new[node] = with_args(node, tuple([new.get(arg, arg) for arg in node.args]))
+    return [new.get(output, output) for output in outputs]
+
+
+def _full(trace: Rewrite, aval: Aval, value: int) -> Tracer:
+    return trace.constant(full, shape=aval.shape, value=value, dtype=aval.dtype)
+
+
+def _active(graph: Graph, wrt: Positions) -> set[Expr]:
+    """The nodes through which the outputs depend, differentiably, on inputs ``wrt``."""
+    active: set[Expr] = {graph.inputs[i] for i in wrt}
+    for node in graph.nodes:
+        assert node.primitive is not None
+        if (
+            node.primitive.vjp is not ZERO
+            and node.aval.inexact
+            and not active.isdisjoint(node.args)
+        ):
+            active.add(node)
+    return active
+
+
+def _backward(trace: Rewrite, graph: Graph, wrt: Positions, seeds: dict[int, Tracer]) -> list[Expr]:
+    """Cotangents of the inputs ``wrt``: from the outputs backwards, summed over all paths."""
+    active = _active(graph, wrt)
+    cts: dict[Expr, Tracer] = {}
+    for position, ct in seeds.items():
+        _accumulate(cts, graph.outputs[position], ct)
+    for node in reversed(graph.nodes):
+        ct_or_none = cts.pop(node, None)
+        if ct_or_none is None or node not in active:
+            continue
+        for arg, part in zip(node.args, _apply_rule(trace, node, ct_or_none), strict=True):
+            if arg in active and part is not ZERO:
+                _accumulate(cts, arg, _fit(part, node, arg.aval))
+    inputs = [graph.inputs[i] for i in wrt]
+    return [cts[node]._expr if node in cts else _full(trace, node.aval, 0)._expr for node in inputs]
+
+
+def _accumulate(cts: dict[Expr, Tracer], node: Expr, ct: Tracer) -> None:
+    if not isinstance(node, Literal):
+        cts[node] = cts[node] + ct if node in cts else ct
+
+
+def _apply_rule(trace: Rewrite, node: Expr, ct: Tracer) -> Any:
+    primitive = node.primitive
+    assert primitive is not None
+    if isinstance(primitive.vjp, Unwritten):
+        raise UnsupportedFunctionError(
+            f"{primitive.name} can't be differentiated yet: {primitive.vjp.reason}"
+        )
+    assert callable(primitive.vjp)
+    operands = [trace.tracer(arg) for arg in node.args]
+    parts = primitive.vjp(ct, trace.tracer(node), *operands, **dict(node.static))
+    if len(parts) != len(node.args):
+        raise CotangentError(
+            f"the vjp rule of {primitive.name} gave {len(parts)} cotangents for "
+            f"{len(node.args)} operands; it must return one for each"
+        )
+    return parts
+
+
+def _fit(part: Any, node: Expr, aval: Aval) -> Tracer:
+    """Sum ``part`` over what was broadcast and cast it: the cotangent of a value like ``aval``."""
+    if not isinstance(part, Tracer):
+        meaning = "no cotangent" if part is INDEX else f"a {type(part).__name__}"
+        raise CotangentError(
+            f"the vjp rule of {node.primitive} gave {meaning} for an operand {aval} that is being "
+            "differentiated"
+        )
+    if part.shape != aval.shape:
+        extra = part.ndim - aval.ndim
+        grown = [i for i, n in enumerate(aval.shape) if n == 1 != part.shape[extra + i]]
+        axes = (*range(extra), *[extra + i for i in grown])
+        part = sum_p(part, axis=axes, dtype=None).reshape(aval.shape)
+    if part.dtype != aval.dtype:
+        if part.dtype.kind == "c" and aval.dtype.kind != "c":
+            part = np.real(part)
+        part = part.astype(aval.dtype)
+    result: Tracer = part
+    return result
