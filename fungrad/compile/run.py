@@ -1,0 +1,78 @@
+"""Running a graph: inlined where it meets tracers, interpreted first, compiled when hot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fungrad._evaluate import as_operand, interpret
+from fungrad._graph import Graph, substitute
+from fungrad._simplify import simplify
+from fungrad._tracer import Tracer
+from fungrad.compile.memory import COPY, SCALAR, finishes
+from fungrad.compile.source import build
+
+HOT = 2
+"""The call from which on a graph runs as generated source."""
+MAX_COMPILED = 50_000
+"""The longest graph for which source is generated: Python's compiler is slow on more lines."""
+
+
+def run(graph: Graph, values: Sequence[Any]) -> Sequence[Any]:
+    """The outputs of ``graph``: arrays that the caller owns; or tracers, if any value is one."""
+    innermost: Tracer | None = None
+    for value in values:
+        if isinstance(value, Tracer) and (
+            innermost is None or value._trace.serial > innermost._trace.serial
+        ):
+            innermost = value
+    if innermost is not None:
+        trace = innermost.owner
+        nodes = substitute(graph, [trace.lift(value) for value in values])
+        return [Tracer(trace, node) for node in nodes]
+    return program(graph)(values)
+
+
+def program(graph: Graph) -> Program:
+    """The runnable form of ``graph``, one for each graph."""
+    result: Program = graph.memo("program", lambda: Program(simplify(graph)))
+    return result
+
+
+class Program:
+    """A simplified graph with its compiled variants, one for each pattern of contiguous inputs."""
+
+    __slots__ = ("_calls", "_compiled", "graph")
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self._calls = 0
+        self._compiled: dict[tuple[bool, ...], Callable[..., tuple[Any, ...]]] = {}
+
+    def __call__(self, values: Sequence[Any]) -> Sequence[Any]:
+        """The outputs for these input values."""
+        self._calls += 1
+        if self._calls < HOT or len(self.graph.nodes) > MAX_COMPILED:
+            return _finished(self.graph, interpret(self.graph, values))
+        operands, flags = [], []
+        for value in values:
+            if type(value) is np.ndarray:
+                flags.append(value.flags.c_contiguous)
+            else:
+                value = as_operand(value)
+                flags.append(not isinstance(value, np.ndarray))
+            operands.append(value)
+        key = tuple(flags)
+        compiled = self._compiled.get(key)
+        if compiled is None:
+            compiled = self._compiled[key] = build(self.graph, key)
+        return compiled(*operands)
+
+
+def _finished(graph: Graph, outputs: list[Any]) -> list[Any]:
+    return [
+        out.copy() if finish is COPY else out[()] if finish is SCALAR else out
+        for out, finish in zip(outputs, finishes(graph), strict=True)
+    ]
