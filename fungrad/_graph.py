@@ -118,7 +118,7 @@ _MAX_KEPT_NODES = 1_000_000
 _MAX_KEPT_GRAPHS = 1_000
 _kept: OrderedDict[int, Graph] = OrderedDict()
 _kept_nodes = 0
-_kept_lock = threading.Lock()
+_kept_lock = threading.RLock()
 
 
 def _keep(graph: Graph) -> None:

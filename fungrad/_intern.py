@@ -22,7 +22,8 @@ class InternTable(Generic[V]):
 
     def __init__(self) -> None:
         self._table: WeakValueDictionary[Hashable, V] = WeakValueDictionary()
-        self._lock = threading.Lock()
+        # Re-entrant: collecting garbage under the lock may run any object's finaliser.
+        self._lock = threading.RLock()
         self.get: Callable[[Hashable], V | None] = self._table.get
 
     def add(self, key: Hashable, make: Callable[[], V]) -> V:

@@ -344,10 +344,10 @@ class ArrayProtocols(Symbolic):
         return operator.index(self._concrete("use as a Python integer (range, index)", False))
 
     def __float__(self) -> float:
-        return float(self._concrete("float() or a function of `math`", True))
+        return float(self._concrete("float() (or a function of `math`, or a[i] = x)", True))
 
     def __complex__(self) -> complex:
-        return complex(self._concrete("complex() or a function of `cmath`", True))
+        return complex(self._concrete("complex() (or a function of `cmath`, or a[i] = x)", True))
 
     def item(self, *index: int) -> Any:
         return self._concrete(".item()", True).item(*index)

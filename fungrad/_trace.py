@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from fungrad._aval import Aval, is_number_like
+from fungrad._aval import SCALAR_TYPES, Aval, is_number_like
 from fungrad._expr import Expr
 from fungrad._graph import Graph, make_graph
 from fungrad._tracer import Trace, Tracer, run_in
@@ -23,7 +23,7 @@ from fungrad.errors import FungradError
 class Result:
     """How to rebuild what a function returned from the values of its traced leaves.
 
-    Leaves that are no numbers (strings, functions, …) pass through as they are.
+    Leaves that are no arrays (strings, functions, …) pass through as they are.
     """
 
     tree: TreeDef
@@ -74,6 +74,7 @@ def trace_flat(
     avals: Sequence[Aval],
     values: Sequence[Any],
     differentiated: bool = False,
+    keep_numbers: bool = False,
 ) -> Traced:
     """Run ``function`` on one tracer per leaf; it returns a tuple of pytrees, the results.
 
@@ -82,6 +83,8 @@ def trace_flat(
         avals: what is known of each leaf.
         values: the leaves' values, for questions that Python code asks; ``None`` where unknown.
         differentiated: whether numbers that depend on the leaves must stay in the program.
+        keep_numbers: whether Python numbers in the first result pass through as they are; in
+            further results they always do.
     """
     trace = Trace(avals, values, differentiated)
 
@@ -89,11 +92,12 @@ def trace_flat(
         nodes: list[Expr] = []
         results: list[Result] = []
         counts: list[int] = []
-        for out in function(trace.tracers()):
+        for position, out in enumerate(function(trace.tracers())):
+            passing = SCALAR_TYPES if keep_numbers or position else {}
             leaves, tree = flatten(out)
             opaque: dict[int, Any] = {}
             for i, leaf in enumerate(leaves):
-                if isinstance(leaf, Tracer) or is_number_like(leaf):
+                if isinstance(leaf, Tracer) or (is_number_like(leaf) and type(leaf) not in passing):
                     nodes.append(trace.lift(leaf))
                 else:
                     opaque[i] = leaf

@@ -180,8 +180,8 @@ class Tracer(ArrayProtocols):
         if leaves and self._trace.differentiable(self._expr):
             raise ConcretizationError(
                 f"{asked} would take {self.aval} out of the program that is being differentiated, "
-                "and its derivative would be lost; write: the np function of the same name, or "
-                "fg.stop_gradient(x) around x if the dependence is to be ignored"
+                "and its derivative would be lost; write: np.sin(x) for math.sin(x), np.stack([x, "
+                "y]) for a[i] = x, or fg.stop_gradient(x) where the dependence is to be ignored"
             )
         return self._trace.concrete(self._expr, asked)
 

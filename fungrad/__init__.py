@@ -1,0 +1,40 @@
+"""fungrad: exact derivatives of plain NumPy code.
+
+Write a pure function with ``import numpy as np``; ``grad(f)`` is its gradient, ``jit(f)`` a faster
+version of it, and both compose to any depth.
+"""
+
+from fungrad import errors, nn, tree
+from fungrad._graph import Graph
+from fungrad.transforms import (
+    grad,
+    hessian,
+    jacobian,
+    jit,
+    jvp,
+    source,
+    stop_gradient,
+    trace,
+    value_and_grad,
+    vjp,
+    vmap,
+)
+
+__version__ = "0.1.0"
+__all__ = [
+    "Graph",
+    "errors",
+    "grad",
+    "hessian",
+    "jacobian",
+    "jit",
+    "jvp",
+    "nn",
+    "source",
+    "stop_gradient",
+    "trace",
+    "tree",
+    "value_and_grad",
+    "vjp",
+    "vmap",
+]

@@ -1,0 +1,145 @@
+"""What all transforms do with arguments: choose, flatten, check, put back."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+from fungrad._aval import Aval, aval_of
+from fungrad._tracer import Tracer
+from fungrad._tree import TreeDef, flatten
+from fungrad.errors import CotangentError, NonDifferentiableInputError
+
+Argnums = int | Sequence[int]
+
+
+def aval_of_leaf(leaf: Any) -> Aval:
+    """What is known of a leaf, traced or concrete."""
+    return leaf.aval if isinstance(leaf, Tracer) else aval_of(leaf)
+
+
+@attrs.frozen(eq=False)
+class Chosen:
+    """The arguments that a transform works on, as leaves, and the way back to a call.
+
+    Attributes:
+        leaves: all leaves of the chosen arguments.
+        places: the position of each chosen argument.
+        trees: the structure of each chosen argument.
+        call: ``leaves -> function(*args, **kwargs)`` with those leaves in their places.
+    """
+
+    leaves: list[Any]
+    places: tuple[int, ...]
+    trees: tuple[TreeDef, ...]
+    call: Callable[[Sequence[Any]], Any]
+
+    def regroup(self, leaves: Sequence[Any]) -> tuple[Any, ...]:
+        """One tree for each chosen argument, made of ``leaves``."""
+        start, trees = 0, []
+        for tree in self.trees:
+            trees.append(tree.unflatten(leaves[start : start + tree.num_leaves]))
+            start += tree.num_leaves
+        return tuple(trees)
+
+    def paths(self) -> list[str]:
+        """For every leaf, where it stands in the call."""
+        return [
+            f"argument {place}{path}"
+            for place, tree in zip(self.places, self.trees, strict=True)
+            for path in tree.paths()
+        ]
+
+    def numeric(self) -> tuple[Chosen, list[int]]:
+        """The same without the leaves that are no numbers, and the positions of those that are.
+
+        The others (strings, functions, …) reach the function as they are.
+        """
+        places = [i for i, leaf in enumerate(self.leaves) if is_numeric(leaf)]
+        if len(places) == len(self.leaves):
+            return self, places
+
+        def call(new: Sequence[Any]) -> Any:
+            complete = list(self.leaves)
+            for place, leaf in zip(places, new, strict=True):
+                complete[place] = leaf
+            return self.call(complete)
+
+        return Chosen([self.leaves[i] for i in places], self.places, self.trees, call), places
+
+
+def choose(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], argnums: Argnums
+) -> Chosen:
+    """Take the arguments ``argnums`` apart."""
+    numbers = argnums if isinstance(argnums, Sequence) else (argnums,)
+    places = [_place(i, len(args)) for i in numbers]
+    leaves: list[Any] = []
+    trees = []
+    for place in places:
+        part, tree = flatten(args[place])
+        leaves += part
+        trees.append(tree)
+    structure = tuple(trees)
+
+    def call(new: Sequence[Any]) -> Any:
+        complete = list(args)
+        for place, tree in zip(places, chosen.regroup(new), strict=True):
+            complete[place] = tree
+        return function(*complete, **kwargs)
+
+    chosen = Chosen(leaves, tuple(places), structure, call)
+    return chosen
+
+
+def _place(argnum: Any, count: int) -> int:
+    place = operator.index(argnum)
+    if not -count <= place < count:
+        raise TypeError(
+            f"argnums={argnum} names an argument that this call does not have: it has {count} "
+            "positional ones; write: that argument without its keyword"
+        )
+    return place % count
+
+
+def differentiable_avals(chosen: Chosen, transform: str) -> list[Aval]:
+    """What is known of the leaves; an error for a leaf that has no derivative."""
+    avals = []
+    for i, leaf in enumerate(chosen.leaves):
+        aval = aval_of_leaf(leaf) if is_numeric(leaf) else None
+        if aval is None or not aval.inexact:
+            kind = f"an array of dtype {aval.dtype}" if aval and aval.shape else None
+            raise NonDifferentiableInputError(
+                f"{transform} needs floating-point (float or complex dtype) leaves to "
+                f"differentiate with respect to; {chosen.paths()[i]} is "
+                f"{kind or _described(leaf)}; write: 1.0 for 1, x.astype(float) for an array of "
+                "int or bool, and leave other things out of what to differentiate (argnums=)"
+            )
+        avals.append(aval)
+    return avals
+
+
+def is_numeric(leaf: Any) -> bool:
+    """Whether a leaf is meant as numbers: an array of any kind, or a number."""
+    return isinstance(leaf, (Tracer, np.ndarray, np.generic, bool, int, float, complex))
+
+
+def _described(leaf: Any) -> str:
+    return f"{leaf!r} of type {type(leaf).__name__}"
+
+
+def check_like(leaf: Any, aval: Aval, what: str) -> Any:
+    """A tangent or cotangent for a primal like ``aval``: of its shape, and cast to its dtype."""
+    given = aval_of_leaf(leaf)
+    if given.shape != aval.shape or given.dtype.kind not in ("f", aval.dtype.kind):
+        raise CotangentError(
+            f"{what} has shape {given.shape} and dtype {given.dtype}; write: one of shape "
+            f"{aval.shape} and dtype {aval.dtype}, as its primal has"
+        )
+    if given.dtype == aval.dtype and not given.weak:
+        return leaf
+    return (leaf if isinstance(leaf, Tracer) else np.asarray(leaf)).astype(aval.dtype)

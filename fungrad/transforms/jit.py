@@ -1,0 +1,177 @@
+"""``jit``: keep the program of a function, and run that instead of the function."""
+
+from __future__ import annotations
+
+import operator
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from functools import update_wrapper
+from typing import Any
+
+import numpy as np
+
+from fungrad._aval import SCALAR_TYPES, aval_of, is_number_like
+from fungrad._expr import bits_key
+from fungrad._trace import Traced, trace_flat
+from fungrad._tracer import Tracer
+from fungrad._tree import flatten
+from fungrad.compile import run
+from fungrad.errors import StaticArgumentError
+
+Function = Callable[..., Any]
+
+MAX_PROGRAMS = 1_000
+"""How many programs one jitted function keeps; beyond, the oldest is dropped."""
+_UNKNOWN = object()
+
+
+def jit(f: Function, static_argnums: int | Sequence[int] = ()) -> Function:
+    """Trace a function once for each kind of arguments, then run the compiled program.
+
+    The program is kept for the arguments' structure, shapes and dtypes. Python numbers are inputs
+    of it, not constants, so a new learning rate does not trace again; booleans, strings and other
+    leaves that are no arrays select a program by their value. The function must be pure: what it
+    prints or stores happens while tracing only, random draws are frozen, and arrays that it closes
+    over are held by reference.
+
+    A function whose Python code depends on values (``if x > 0``) runs un-jitted: slower, not wrong.
+
+    Args:
+        f: a pure function of pytrees.
+        static_argnums: positional arguments that select a program by value; they must be hashable.
+
+    Returns:
+        A function of the same arguments that returns equal results. Arrays that it returns are
+        fresh: they share memory with nothing else.
+
+    Raises:
+        StaticArgumentError: a static argument is not hashable.
+
+    Example:
+        >>> import numpy as np
+        >>> import fungrad as fg
+        >>> @fg.jit
+        ... def step(w, x, y):
+        ...     return w - 0.1 * fg.grad(lambda w: np.mean((x @ w - y) ** 2))(w)
+        >>> step(np.zeros(2), np.eye(2), np.ones(2))
+        array([0.1, 0.1])
+
+    References:
+        The name and the caching by structure, shapes and dtypes are JAX's.
+    """
+    return Jitted(f, static_argnums)
+
+
+class Jitted:
+    """A jitted function: callable like the original."""
+
+    def __init__(self, f: Function, static_argnums: int | Sequence[int] = ()) -> None:
+        update_wrapper(self, f)
+        self._function = f
+        numbers = static_argnums if isinstance(static_argnums, Sequence) else (static_argnums,)
+        self._static = frozenset(map(operator.index, numbers))
+        self._programs: OrderedDict[Hashable, Any] = OrderedDict()
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        # Like a function, so that a method can be jitted; the instance is a leaf or a tree.
+        return self if instance is None else _Bound(self, instance)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The function's result: from its program, or by running it if there is none."""
+        static = self._static_part(args) if self._static else ()
+        leaves, tree = flatten((self._dynamic_part(args), kwargs) if kwargs or static else args)
+        key, inputs = _signature(leaves)
+        key = (tree, static, bool(kwargs), key)
+        try:
+            traced = self._programs.get(key, _UNKNOWN)
+        except TypeError as error:
+            raise StaticArgumentError(
+                f"jit needs hashable arguments where they are not arrays or numbers: {error}; "
+                "write: a tuple instead of a list or set, or an array"
+            ) from None
+        if traced is None:
+            return self._function(*args, **kwargs)
+        if isinstance(traced, Traced) and not _holds_dead_tracers(traced):
+            return traced.rebuild(run(traced.graph, [*inputs, *traced.captures]))[0]
+        return self._first_call(key, args, kwargs, leaves, tree, inputs)
+
+    def _first_call(
+        self, key: Hashable, args: Any, kwargs: Any, leaves: list[Any], tree: Any, inputs: list[Any]
+    ) -> Any:
+        avals = [x.aval if isinstance(x, Tracer) else aval_of(x) for x in inputs]
+
+        def call(tracers: list[Tracer]) -> tuple[Any]:
+            rest = iter(tracers)
+            rebuilt = tree.unflatten([next(rest) if _is_input(leaf) else leaf for leaf in leaves])
+            if not (kwargs or self._static):
+                return (self._function(*rebuilt),)
+            dynamic, keywords = rebuilt
+            complete = iter(dynamic)
+            return (
+                self._function(
+                    *[
+                        arg if i in self._static_places(args) else next(complete)
+                        for i, arg in enumerate(args)
+                    ],
+                    **keywords,
+                ),
+            )
+
+        traced = trace_flat(call, avals, inputs, keep_numbers=True)
+        # A program that was told values holds for these values only.
+        self._programs[key] = None if traced.consulted else traced
+        while len(self._programs) > MAX_PROGRAMS:
+            self._programs.popitem(last=False)
+        return traced.rebuild(run(traced.graph, [*inputs, *traced.captures]))[0]
+
+    def _static_places(self, args: tuple[Any, ...]) -> frozenset[int]:
+        return frozenset(i % len(args) for i in self._static if -len(args) <= i < len(args))
+
+    def _static_part(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple([(i, type(args[i]), args[i]) for i in sorted(self._static_places(args))])
+
+    def _dynamic_part(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not self._static:
+            return args
+        places = self._static_places(args)
+        return tuple([arg for i, arg in enumerate(args) if i not in places])
+
+
+class _Bound:
+    """A jitted method of an instance."""
+
+    def __init__(self, jitted: Jitted, instance: Any) -> None:
+        self._jitted, self._instance = jitted, instance
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._jitted(self._instance, *args, **kwargs)
+
+
+def _is_input(leaf: Any) -> bool:
+    """Whether a leaf is an input of the program; others select one by their value."""
+    return isinstance(leaf, Tracer) or (type(leaf) is not bool and is_number_like(leaf))
+
+
+def _signature(leaves: list[Any]) -> tuple[Hashable, list[Any]]:
+    """What of the leaves selects the program, and the leaves that are its inputs."""
+    key: list[Hashable] = []
+    inputs = []
+    for leaf in leaves:
+        kind = type(leaf)
+        if kind is np.ndarray:
+            key.append((leaf.shape, leaf.dtype))
+        elif kind is float or kind is int or kind is complex:
+            key.append(kind.__name__)
+        elif isinstance(leaf, Tracer):
+            key.append(leaf.aval)
+        elif is_number_like(leaf) and kind not in SCALAR_TYPES:
+            key.append((leaf.shape, leaf.dtype))
+        else:
+            key.append(("static", bits_key(leaf)))
+            continue
+        inputs.append(leaf)
+    return tuple(key), inputs
+
+
+def _holds_dead_tracers(traced: Traced) -> bool:
+    return any(isinstance(x, Tracer) and not x._trace.alive for x in traced.captures)
