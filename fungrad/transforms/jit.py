@@ -17,6 +17,7 @@ from fungrad._tracer import Tracer
 from fungrad._tree import flatten
 from fungrad.compile import run
 from fungrad.errors import StaticArgumentError
+from fungrad.transforms._environment import Environment, observe
 
 Function = Callable[..., Any]
 
@@ -31,8 +32,11 @@ def jit(f: Function, static_argnums: int | Sequence[int] = ()) -> Function:
     The program is kept for the arguments' structure, shapes and dtypes. Python numbers are inputs
     of it, not constants, so a new learning rate does not trace again; booleans, strings and other
     leaves that are no arrays select a program by their value. The function must be pure: what it
-    prints or stores happens while tracing only, random draws are frozen, and arrays that it closes
-    over are held by reference.
+    prints or stores happens while tracing only, and random draws are frozen.
+
+    Arrays and numbers that it reads from closures, globals and defaults may be rebound: then it is
+    traced again. Not seen: a change behind an attribute (``self.scale``) or inside a list or dict,
+    and writing into an array from which the function computes without a traced value.
 
     A function whose Python code depends on values (``if x > 0``) runs un-jitted: slower, not wrong.
 
@@ -70,6 +74,7 @@ class Jitted:
         self._function = f
         numbers = static_argnums if isinstance(static_argnums, Sequence) else (static_argnums,)
         self._static = frozenset(map(operator.index, numbers))
+        self._environment: Environment | None = None
         self._programs: OrderedDict[Hashable, Any] = OrderedDict()
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
@@ -78,6 +83,9 @@ class Jitted:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The function's result: from its program, or by running it if there is none."""
+        if self._environment is None or self._environment.changed():
+            self._programs.clear()
+            self._environment = observe(self._function)
         static = self._static_part(args) if self._static else ()
         leaves, tree = flatten((self._dynamic_part(args), kwargs) if kwargs or static else args)
         key, inputs = _signature(leaves)
