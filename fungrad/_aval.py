@@ -54,6 +54,25 @@ class Aval:
         return make_aval, (self.shape, self.dtype, self.weak)
 
 
+@attrs.frozen(eq=False, repr=False, weakref_slot=True)
+class TupleAval(Aval):
+    """What is known of a primitive with several results: the avals of each."""
+
+    avals: tuple[Aval, ...]
+
+    @property
+    def inexact(self) -> bool:
+        return any(aval.inexact for aval in self.avals)
+
+    def __repr__(self) -> str:
+        return f"({', '.join(map(repr, self.avals))})"
+
+
+def tuple_aval(*avals: Aval) -> TupleAval:
+    """The aval of several results; they are read one by one, through ``item``."""
+    return TupleAval((), np.dtype(object), False, avals)
+
+
 _avals: InternTable[Aval] = InternTable()
 
 

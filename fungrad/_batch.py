@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fungrad._aval import make_aval
+from fungrad._aval import TupleAval, make_aval
 from fungrad._expr import Expr, Literal
 from fungrad._graph import Graph, make_graph
 from fungrad._primitive import Unwritten
@@ -27,7 +27,7 @@ def batch(graph: Graph, batched: tuple[bool, ...], size: int) -> Graph:
             for node, flag in zip(graph.inputs, batched, strict=True)
         ]
         trace = Rewrite(avals)
-        new: dict[Expr, Tracer] = {
+        new: dict[Expr, Any] = {
             node: tracer
             for node, tracer, flag in zip(graph.inputs, trace.tracers(), batched, strict=True)
             if flag
@@ -41,7 +41,7 @@ def batch(graph: Graph, batched: tuple[bool, ...], size: int) -> Graph:
     return result
 
 
-def _apply_rule(trace: Rewrite, node: Expr, new: dict[Expr, Tracer], size: int) -> Tracer:
+def _apply_rule(trace: Rewrite, node: Expr, new: dict[Expr, Any], size: int) -> Any:
     primitive = node.primitive
     assert primitive is not None
     if isinstance(primitive.batch, Unwritten):
@@ -51,15 +51,18 @@ def _apply_rule(trace: Rewrite, node: Expr, new: dict[Expr, Tracer], size: int) 
     flags = tuple([arg in new for arg in node.args])
     operands = [new[arg] if arg in new else trace.tracer(arg) for arg in node.args]
     out: Any = primitive.batch(flags, size, *operands, **dict(node.static))
-    want = (size, *node.aval.shape)
-    if not isinstance(out, Tracer) or out.shape != want or out.dtype != node.aval.dtype:
-        raise AssertionError(
-            f"the batch rule of {primitive.name} gave {out!r} instead of {node.aval.dtype}{want}"
-        )
+    several = isinstance(node.aval, TupleAval)
+    avals = node.aval.avals if isinstance(node.aval, TupleAval) else (node.aval,)
+    for one, aval in zip(out if several else (out,), avals, strict=True):
+        want = (size, *aval.shape)
+        if not isinstance(one, Tracer) or one.shape != want or one.dtype != aval.dtype:
+            raise AssertionError(
+                f"the batch rule of {primitive.name} gave {one!r} instead of {aval.dtype}{want}"
+            )
     return out
 
 
-def _spread(trace: Rewrite, out: Expr, new: dict[Expr, Tracer], size: int) -> Any:
+def _spread(trace: Rewrite, out: Expr, new: dict[Expr, Any], size: int) -> Any:
     """The batch of an output; one that is the same for all examples is repeated."""
     if out in new:
         return new[out]

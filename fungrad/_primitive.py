@@ -62,7 +62,8 @@ class Primitive:
         template: the value as NumPy source, ``{0}`` the first operand and ``{axis}`` a static; or
             a function ``(operands, text_of, **static) -> source`` of the operands' names;
             ``None`` where ``value`` is called by reference.
-        aval: ``(*avals, **static) -> Aval``.
+        aval: ``(*avals, **static) -> Aval``, or a ``TupleAval`` if there are several results; then
+            ``ct``, ``y`` and ``out`` below are tuples.
         vjp: ``(ct, y, *operands, **static) -> (cotangent, …)``, one per operand, or ``ZERO``.
             Cotangents may have the operand's broadcast shape: the engine sums. Literal operands
             are Python numbers.
@@ -285,6 +286,17 @@ def _align(x: Any, rank: int) -> Any:
     return x.reshape(x.shape[:1] + (1,) * missing + x.shape[1:]) if missing else x
 
 
+# --- several results -------------------------------------------------------------------------
+
+
+@attrs.frozen(eq=False)
+class Part:
+    """The cotangent of one of several results."""
+
+    index: int
+    ct: Any
+
+
 # --- the registry ----------------------------------------------------------------------------
 
 _primitives: PMap[str, Primitive] = pmap()
@@ -345,3 +357,13 @@ def unsupported(what: str, remedy: str = "") -> UnsupportedFunctionError:
     """The error for a function, method or keyword without a rule."""
     hint = remedy or "write it with supported functions, or take it out of the traced program"
     return UnsupportedFunctionError(f"{what} has no rule in fungrad; {hint}")
+
+
+item = primitive(
+    "item",
+    value="{0}[{index}]",
+    aval=lambda several, index: several.avals[index],
+    vjp=lambda ct, y, several, index: (Part(index, ct),),
+    batch=lambda batched, size, several, index: several[index],
+)
+"""One of several results."""

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from fungrad._aval import SCALAR_TYPES, Aval, aval_of
+from fungrad._aval import SCALAR_TYPES, Aval, TupleAval, aval_of
 from fungrad._evaluate import compute, depends
 from fungrad._expr import Expr, Input, Literal, find_node, make_input, make_literal, node_key
-from fungrad._primitive import ZERO, Primitive, kind_of, promoted_dtypes
+from fungrad._primitive import ZERO, Primitive, item, kind_of, promoted_dtypes
 from fungrad._protocols import ArrayProtocols
 from fungrad.errors import ConcretizationError, EscapedTracerError, TracerConversionError
 
@@ -172,7 +172,7 @@ class Tracer(ArrayProtocols):
 
     def _bind(
         self, primitive: Primitive, operands: tuple[Any, ...], static: Any, weak: bool = False
-    ) -> Tracer:
+    ) -> Any:
         return bind(primitive, operands, static, weak)
 
     def _concrete(self, asked: str, leaves: bool) -> Any:
@@ -186,9 +186,7 @@ class Tracer(ArrayProtocols):
         return self._trace.concrete(self._expr, asked)
 
 
-def bind(
-    primitive: Primitive, operands: tuple[Any, ...], static: Any, weak: bool = False
-) -> Tracer:
+def bind(primitive: Primitive, operands: tuple[Any, ...], static: Any, weak: bool = False) -> Any:
     """``primitive`` applied to operands of which at least one is a tracer: a node, as a tracer.
 
     The result belongs to the innermost trace among the operands'. ``weak`` says that the result
@@ -218,7 +216,20 @@ def bind(
             args = _promote(primitive, trace, args)
             key = node_key(primitive, args, pairs, weak)
         node = find_node(key) or primitive.build(key, args, pairs, weak)
+    if isinstance(node.aval, TupleAval):
+        return items_of(trace, node)
     return Tracer(trace, node)
+
+
+def items_of(trace: Trace, node: Expr) -> tuple[Tracer, ...]:
+    """The results of a node with several, one by one."""
+    assert isinstance(node.aval, TupleAval)
+    items = []
+    for index in range(len(node.aval.avals)):
+        static = (("index", index),)
+        key = node_key(item, (node,), static, False)
+        items.append(Tracer(trace, find_node(key) or item.build(key, (node,), static, False)))
+    return tuple(items)
 
 
 def _promote(primitive: Primitive, trace: Trace, args: tuple[Expr, ...]) -> tuple[Expr, ...]:
@@ -267,7 +278,9 @@ class Rewrite(Trace):
         )
 
     def tracer(self, node: Expr) -> Any:
-        """``node`` as a rule sees it: a tracer, or the number of a literal."""
+        """``node`` as a rule sees it: a tracer, a tuple of them, or the number of a literal."""
+        if isinstance(node.aval, TupleAval):
+            return items_of(self, node)
         return node.value if isinstance(node, Literal) else Tracer(self, node)
 
 

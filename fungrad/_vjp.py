@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from fungrad._aval import Aval
+from fungrad._aval import Aval, TupleAval
 from fungrad._expr import Expr, Literal, make_input, with_args
 from fungrad._graph import Graph, make_graph, substitute, topological
-from fungrad._primitive import INDEX, ZERO, Unwritten
+from fungrad._primitive import INDEX, ZERO, Part, Unwritten
 from fungrad._tracer import Rewrite, Tracer
 from fungrad.errors import CotangentError, UnsupportedFunctionError
 from fungrad.ops.creation import full
@@ -147,7 +147,7 @@ def _active(graph: Graph, wrt: Positions) -> set[Expr]:
 def _backward(trace: Rewrite, graph: Graph, wrt: Positions, seeds: dict[int, Tracer]) -> list[Expr]:
     """Cotangents of the inputs ``wrt``: from the outputs backwards, summed over all paths."""
     active = _active(graph, wrt)
-    cts: dict[Expr, Tracer] = {}
+    cts: dict[Expr, Any] = {}
     for position, ct in seeds.items():
         _accumulate(cts, graph.outputs[position], ct)
     for node in reversed(graph.nodes):
@@ -156,17 +156,22 @@ def _backward(trace: Rewrite, graph: Graph, wrt: Positions, seeds: dict[int, Tra
             continue
         for arg, part in zip(node.args, _apply_rule(trace, node, ct_or_none), strict=True):
             if arg in active and part is not ZERO:
-                _accumulate(cts, arg, _fit(part, node, arg.aval))
+                fitting = part if isinstance(part, Part) else _fit(part, node, arg.aval)
+                _accumulate(cts, arg, fitting)
     inputs = [graph.inputs[i] for i in wrt]
     return [cts[node]._expr if node in cts else _full(trace, node.aval, 0)._expr for node in inputs]
 
 
-def _accumulate(cts: dict[Expr, Tracer], node: Expr, ct: Tracer) -> None:
-    if not isinstance(node, Literal):
+def _accumulate(cts: dict[Expr, Any], node: Expr, ct: Any) -> None:
+    """Add a cotangent of ``node``; for one of several results, to the sum of that result."""
+    if isinstance(ct, Part):
+        parts = cts.setdefault(node, {})
+        parts[ct.index] = parts[ct.index] + ct.ct if ct.index in parts else ct.ct
+    elif not isinstance(node, Literal):
         cts[node] = cts[node] + ct if node in cts else ct
 
 
-def _apply_rule(trace: Rewrite, node: Expr, ct: Tracer) -> Any:
+def _apply_rule(trace: Rewrite, node: Expr, ct: Any) -> Any:
     primitive = node.primitive
     assert primitive is not None
     if isinstance(primitive.vjp, Unwritten):
@@ -174,6 +179,9 @@ def _apply_rule(trace: Rewrite, node: Expr, ct: Tracer) -> Any:
             f"{primitive.name} can't be differentiated yet: {primitive.vjp.reason}"
         )
     assert callable(primitive.vjp)
+    if isinstance(node.aval, TupleAval):
+        pairs = enumerate(node.aval.avals)
+        ct = tuple([ct[i] if i in ct else _full(trace, aval, 0) for i, aval in pairs])
     operands = [trace.tracer(arg) for arg in node.args]
     parts = primitive.vjp(ct, trace.tracer(node), *operands, **dict(node.static))
     if len(parts) != len(node.args):
