@@ -70,7 +70,9 @@ class Primitive:
         batch: ``(batched, size, *operands, **static) -> out``. Operands marked in ``batched``
             have a leading axis of length ``size``; ``out`` must have one.
         elementwise: output entry ``i`` depends on the operands' entries ``i`` only.
-        view: the value may share memory with its first operand.
+        view: the value may share memory with its first operand, and with no other.
+        fresh: the value never shares memory with an operand, so that it may be overwritten once
+            it is read. Neither ``view`` nor ``fresh``: it may share memory with any operand.
         analytic: the value is an analytic function, so that the complex step may test it.
     """
 
@@ -82,6 +84,7 @@ class Primitive:
     batch: Rule | Unwritten
     elementwise: bool
     view: bool
+    fresh: bool
     analytic: bool
 
     def __repr__(self) -> str:
@@ -120,6 +123,7 @@ def primitive(
     batch: Rule | Unwritten,
     template: Rule | None = None,
     view: bool = False,
+    fresh: bool = False,
     analytic: bool = True,
 ) -> Primitive:
     """Declare a primitive that is not elementwise. ``value`` is a function or a NumPy template."""
@@ -133,6 +137,7 @@ def primitive(
             batch=batch,
             elementwise=False,
             view=view,
+            fresh=fresh,
             analytic=analytic,
         )
     )
@@ -146,6 +151,7 @@ def elementwise(
     vjp: Rule | None = None,
     template: str | None = None,
     aliases: Iterable[Any] = (),
+    fresh: bool = False,
     analytic: bool = True,
 ) -> Primitive:
     """Declare an elementwise primitive by its partial derivatives; all other rules follow.
@@ -159,6 +165,7 @@ def elementwise(
             0·inf into NaN.
         template: as in ``Primitive``, where ``value`` is no ufunc.
         aliases: further NumPy callables with this meaning.
+        fresh: see ``Primitive``; a ufunc is.
         analytic: see ``Primitive``.
     """
     name = name or value.__name__
@@ -185,6 +192,7 @@ def elementwise(
             batch=batch,
             elementwise=True,
             view=False,
+            fresh=fresh or isinstance(value, np.ufunc),
             analytic=analytic and callable(partials),
         )
     )

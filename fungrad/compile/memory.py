@@ -15,6 +15,7 @@ import numpy as np
 
 from fungrad._expr import Expr, Input, Literal
 from fungrad._graph import Graph
+from fungrad._primitive import item
 from fungrad.ops.linear import matmul_p
 from fungrad.ops.reduction import sum_p
 from fungrad.ops.shape import broadcast_to_p, reshape_p
@@ -42,7 +43,7 @@ def finishes(graph: Graph) -> tuple[str, ...]:
             owner = root.get(out, out)
             # A broadcast view repeats memory, so it can't be written to.
             repeats = out.primitive is broadcast_to_p or (owner is not out and _repeats(out))
-            shared = owner in taken or isinstance(owner, (Input, Literal)) or repeats
+            shared = owner in taken or not _fresh(owner) or repeats
             result.append(SCALAR if not out.aval.shape else COPY if shared else FRESH)
             taken.add(owner)
         return tuple(result)
@@ -78,8 +79,13 @@ def plan(graph: Graph, contiguous: tuple[bool, ...]) -> Plan:
     dense = _dense(graph, contiguous)
     last: dict[Expr, int] = {}
     for position, node in enumerate(graph.nodes):
+        assert node.primitive is not None
         for arg in node.args:
-            last[root.get(arg, arg)] = position
+            owner = root.get(arg, arg)
+            last[owner] = max(position, last.get(owner, 0))
+        if not (node.primitive.view or node.primitive.fresh):
+            # It may share memory with any of its operands, so none of them is written to again.
+            last.update({root.get(arg, arg): len(graph.nodes) for arg in node.args})
     for output in graph.outputs:
         last[root.get(output, output)] = len(graph.nodes)
     aliases: dict[Expr, list[Expr]] = defaultdict(list)
@@ -128,7 +134,13 @@ def _kind(node: Expr) -> tuple[tuple[int, ...], np.dtype[Any]]:
 
 def _owned(node: Expr) -> bool:
     """Whether the run allocates an array for ``node``: no views, no scalars."""
-    return node.primitive is not None and not node.primitive.view and bool(node.aval.shape)
+    return _fresh(node) and bool(node.aval.shape)
+
+
+def _fresh(node: Expr) -> bool:
+    if node.primitive is item:  # as fresh as the results among which it is one
+        node = node.args[0]
+    return node.primitive is not None and node.primitive.fresh
 
 
 def _takes_out(node: Expr, dense: set[Expr]) -> bool:

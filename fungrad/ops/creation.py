@@ -24,6 +24,7 @@ full = primitive(
     aval=lambda shape, value, dtype: make_aval(shape, dtype),
     vjp=ZERO,
     batch=_unbatched,
+    fresh=True,
 )
 
 arange = primitive(
@@ -32,6 +33,7 @@ arange = primitive(
     aval=lambda start, stop, step, dtype: make_aval((len(range(start, stop, step)),), dtype),
     vjp=ZERO,
     batch=_unbatched,
+    fresh=True,
 )
 
 

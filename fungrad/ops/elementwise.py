@@ -89,7 +89,7 @@ def sigmoid_value(x: Any) -> Any:
 
 # 1 - y would lose all digits for large a; sigmoid(-a) is the same number, exact.
 sigmoid: Primitive = elementwise(
-    sigmoid_value, lambda y, a: (y * sigmoid(-a),), name="sigmoid", analytic=False
+    sigmoid_value, lambda y, a: (y * sigmoid(-a),), name="sigmoid", fresh=True, analytic=False
 )
 special_answers["expit"] = sigmoid
 
@@ -129,7 +129,7 @@ def root_value(x: Any) -> Any:
 
 
 # Like sqrt, but with derivative 0 at 0: the subgradient of a norm at its minimum.
-root = elementwise(root_value, lambda y, a: (_over_or_zero(0.5, y),), name="root", analytic=False)
+root = elementwise(root_value, lambda y, a: (_over_or_zero(0.5, y),), name="root", fresh=True, analytic=False)
 
 # --- kinks: ties share evenly --------------------------------------------------------------------
 
@@ -182,7 +182,7 @@ def where_value(condition: Any, a: Any, b: Any) -> Any:
 
 
 where = elementwise(
-    where_value, INDEX, name="where", vjp=_where_vjp, template="np.where({0}, {1}, {2})[()]"
+    where_value, INDEX, name="where", vjp=_where_vjp, template="np.where({0}, {1}, {2})[()]", fresh=True
 )
 
 
@@ -209,8 +209,8 @@ def imag_value(x: Any) -> Any:
 conjugate = elementwise(
     np.conjugate, INDEX, vjp=lambda ct, y, a: (np.conjugate(ct),), analytic=False
 )
-real_part = elementwise(real_value, lambda y, a: (1,), name="real", analytic=False)
-imag_part = elementwise(imag_value, lambda y, a: (-1j,), name="imag", analytic=False)
+real_part = elementwise(real_value, lambda y, a: (1,), name="real", fresh=True, analytic=False)
+imag_part = elementwise(imag_value, lambda y, a: (-1j,), name="imag", fresh=True, analytic=False)
 
 
 @implements(np.real)
@@ -242,6 +242,6 @@ def identity_value(x: Any) -> Any:
     return np.positive(x) if np.asarray(x).dtype.kind != "b" else np.logical_or(x, False)
 
 
-stop_gradient = elementwise(identity_value, ZERO, name="stop_gradient")
+stop_gradient = elementwise(identity_value, ZERO, name="stop_gradient", fresh=True)
 
 answer(np.fix, answers[np.trunc])

@@ -178,6 +178,7 @@ scatter_add_p = primitive(
         *[INDEX] * len(arrays),
     ),
     batch=_scatter_add_batch,
+    fresh=True,
 )
 
 

@@ -63,6 +63,7 @@ matmul_p = primitive(
     aval=_matmul_aval,
     vjp=_matmul_vjp,
     batch=_matmul_batch,
+    fresh=True,
 )
 
 

@@ -50,6 +50,7 @@ sum_p: Primitive = primitive(
     batch=lambda batched, size, x, axis, dtype: sum_p(
         x, axis=tuple([i + 1 for i in axis]), dtype=dtype
     ),
+    fresh=True,
 )
 
 
@@ -95,6 +96,7 @@ def _extremum(ufunc: np.ufunc, name: str) -> Primitive:
         aval=aval,
         vjp=vjp,
         batch=lambda batched, size, x, axis: record(x, axis=tuple([i + 1 for i in axis])),
+        fresh=True,
         analytic=False,
     )
     return record
@@ -148,6 +150,7 @@ def _counting(name: str, value: str, dtype: Any) -> Primitive:
         batch=lambda batched, size, x, axis: record(
             x, axis=tuple([i + 1 for i in axis]) if isinstance(axis, tuple) else axis + 1
         ),
+        fresh=True,
         analytic=False,
     )
     return record

@@ -174,6 +174,7 @@ astype_p = primitive(
     aval=lambda x, dtype: make_aval(x.shape, dtype),
     vjp=lambda ct, y, x, dtype: (ct,),  # the engine casts back
     batch=lambda batched, size, x, dtype: x.astype(dtype),
+    fresh=True,
 )
 
 
@@ -237,6 +238,7 @@ concatenate_p = primitive(
     aval=_concatenate_aval,
     vjp=_concatenate_vjp,
     batch=_concatenate_batch,
+    fresh=True,
 )
 
 
