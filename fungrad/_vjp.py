@@ -53,8 +53,24 @@ def gradient(graph: Graph, wrt: Positions, with_outputs: bool) -> Graph:
     return result
 
 
+def remembering(graph: Graph, wrt: Positions, seeds: Positions) -> tuple[Graph, Graph]:
+    """The two halves of ``pullback``, the first one together with the outputs.
+
+    Returns:
+        ``(inputs -> outputs, residuals)`` and ``(residuals, cts) -> cts``.
+    """
+
+    def derive() -> tuple[Graph, Graph]:
+        before, after = split(pullback(graph, wrt, seeds), len(graph.inputs))
+        avals = [node.aval for node in graph.inputs]
+        return make_graph(avals, [*graph.outputs, *before.outputs]), after
+
+    result: tuple[Graph, Graph] = graph.memo(("remembering", wrt, seeds), derive)
+    return result
+
+
 def pushforward(graph: Graph, wrt: Positions) -> Graph:
-    """The graph ``(inputs, tangent of each input in wrt) -> tangent of each output``.
+    """The graph ``(inputs, tangent of each input in wrt) -> outputs, tangent of each output``.
 
     The pullback is linear in its cotangents, so its transpose is the pushforward
     (Radul et al., You Only Linearize Once, POPL 2023, read backwards).
@@ -75,13 +91,11 @@ def pushforward(graph: Graph, wrt: Positions) -> Graph:
         zeros = [_full(trace, node.aval, 0)._expr for node in back.inputs[count:]]
         inputs = [make_input(i, aval) for i, aval in enumerate(avals)]
         results = iter(substitute(twice, [*inputs[:count], *zeros, *inputs[count:]]))
-        return make_graph(
-            avals,
-            [
-                next(results) if node.aval.inexact else _full(trace, node.aval, 0)._expr
-                for node in graph.outputs
-            ],
-        )
+        pushed = [
+            next(results) if node.aval.inexact else _full(trace, node.aval, 0)._expr
+            for node in graph.outputs
+        ]
+        return make_graph(avals, [*graph.outputs, *pushed])
 
     result: Graph = graph.memo(("pushforward", wrt), derive)
     return result

@@ -10,7 +10,7 @@ from fungrad._aval import aval_of
 from fungrad._trace import Traced, trace_flat
 from fungrad._tracer import Tracer
 from fungrad._tree import check_same_structure, flatten, tree_map
-from fungrad._vjp import gradient, pullback, pushforward, split
+from fungrad._vjp import gradient, pushforward, remembering
 from fungrad.compile import run
 from fungrad.errors import ComplexOutputError, NonScalarOutputError, OutputTypeError
 from fungrad.ops.elementwise import stop_gradient as stop_gradient_p
@@ -206,13 +206,10 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
     )
     graph = traced.graph
     inexact = tuple([i for i in range(traced.counts[0]) if graph.outputs[i].aval.inexact])
-    known = len(graph.inputs)
-    back = pullback(graph, tuple(range(len(avals))), inexact)
-    before, after = split(back, known)
-    values = [*chosen.leaves, *traced.captures]
-    outputs = run(graph, values)
-    residuals = run(before, values)
-    results = traced.rebuild(outputs)
+    forward, backward = remembering(graph, tuple(range(len(avals))), inexact)
+    outputs = run(forward, [*chosen.leaves, *traced.captures])
+    residuals = outputs[len(graph.outputs) :]
+    results = traced.rebuild(outputs[: len(graph.outputs)])
     out_avals = [node.aval.with_weak(False) for node in graph.outputs[: traced.counts[0]]]
     result_tree = traced.results[0].tree
 
@@ -223,7 +220,7 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
             check_like(leaves[i], out_avals[i], f"cotangent{result_tree.paths()[i]}")
             for i in inexact
         ]
-        return chosen.regroup(run(after, [*residuals, *checked]))
+        return chosen.regroup(run(backward, [*residuals, *checked]))
 
     return (results[0], pull, results[1]) if has_aux else (results[0], pull)
 
@@ -265,11 +262,10 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[A
         for leaf, aval, path in zip(tangent_leaves, avals, tree.paths(), strict=True)
     ]
     traced = trace_flat(lambda leaves: (chosen.call(leaves),), avals, chosen.leaves, True)
-    values = [*chosen.leaves, *traced.captures]
-    outputs = run(traced.graph, values)
     forward = pushforward(traced.graph, tuple(range(len(avals))))
-    pushed = run(forward, [*values, *checked])
-    (value,), (tangent,) = traced.rebuild(outputs), traced.rebuild(pushed)
+    outputs = run(forward, [*chosen.leaves, *traced.captures, *checked])
+    count = len(outputs) // 2
+    (value,), (tangent,) = traced.rebuild(outputs[:count]), traced.rebuild(outputs[count:])
     return value, tangent
 
 

@@ -55,8 +55,7 @@ def jacobian(f: Function, argnums: Argnums = 0) -> Function:
         wrt = tuple(range(len(avals)))
         blocks = []
         for position, node in enumerate(traced.graph.outputs):
-            back = pullback(traced.graph, wrt, (position,))
-            before, after = split(back, len(values))
+            before, after = split(pullback(traced.graph, wrt, (position,)), len(values))
             residuals = run(before, values)
             flags = (*[False] * len(residuals), True)
             rows = batch(after, flags, node.aval.size)
