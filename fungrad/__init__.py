@@ -4,7 +4,7 @@ Write a pure function with ``import numpy as np``; ``grad(f)`` is its gradient, 
 version of it, and both compose to any depth.
 """
 
-from fungrad import errors, nn, tree
+from fungrad import errors, extend, nn, optim, tree
 from fungrad._graph import Graph
 from fungrad.transforms import (
     grad,
@@ -24,12 +24,14 @@ __version__ = "0.1.0"
 __all__ = [
     "Graph",
     "errors",
+    "extend",
     "grad",
     "hessian",
     "jacobian",
     "jit",
     "jvp",
     "nn",
+    "optim",
     "source",
     "stop_gradient",
     "trace",
