@@ -117,40 +117,54 @@ class Primitive:
 def primitive(
     name: str,
     *,
-    value: Rule | str,
-    aval: Rule,
-    vjp: Rule | _Marker | Unwritten,
-    batch: Rule | Unwritten,
+    value: Rule | str | None = None,
+    aval: Rule | None = None,
+    vjp: Rule | _Marker | Unwritten | None = None,
+    batch: Rule | Unwritten | None = None,
     template: Rule | None = None,
     view: bool = False,
     fresh: bool = False,
     analytic: bool = True,
 ) -> Primitive:
-    """Declare a primitive that is not elementwise. ``value`` is a function or a NumPy template."""
+    """Declare a primitive that is not elementwise, by all four rules.
+
+    Args:
+        name: an identifier, used once.
+        value: a function, or a NumPy template.
+        aval: see ``Primitive``, as for all others.
+        vjp: the rule, ``ZERO`` or ``Unwritten(reason)``.
+        batch: the rule, or ``Unwritten(reason)``.
+        template: the source of a ``value`` that is a function.
+        view: see ``Primitive``.
+        fresh: see ``Primitive``.
+        analytic: see ``Primitive``.
+
+    Raises:
+        IncompletePrimitiveError: a rule is missing, or the name is taken.
+    """
+    rules: dict[str, Any] = {"aval": aval, "vjp": vjp, "batch": batch}
     return _register(
         Primitive(
             name=name,
-            value=_from_template(value) if isinstance(value, str) else value,
+            value=_from_template(value) if isinstance(value, str) else value,  # type: ignore[arg-type]
             template=value if isinstance(value, str) else template,
-            aval=aval,
-            vjp=vjp,
-            batch=batch,
             elementwise=False,
             view=view,
             fresh=fresh,
             analytic=analytic,
+            **rules,
         )
     )
 
 
 def elementwise(
     value: Rule,
-    partials: Rule | _Marker | Unwritten,
+    partials: Rule | _Marker | Unwritten | None = None,
     *,
     name: str | None = None,
     vjp: Rule | None = None,
     template: str | None = None,
-    aliases: Iterable[Any] = (),
+    spellings: Iterable[Any] | None = None,
     fresh: bool = False,
     analytic: bool = True,
 ) -> Primitive:
@@ -164,11 +178,13 @@ def elementwise(
         vjp: instead of ``partials`` (then ``INDEX``) where a product with the cotangent would turn
             0·inf into NaN.
         template: as in ``Primitive``, where ``value`` is no ufunc.
-        aliases: further NumPy callables with this meaning.
+        spellings: the NumPy callables that it answers; by default, ``value``.
         fresh: see ``Primitive``; a ufunc is.
         analytic: see ``Primitive``.
     """
-    name = name or value.__name__
+    if not callable(value):
+        raise IncompletePrimitiveError(f"{name}: the value is missing; write a ufunc or a function")
+    name = name or str(value.__name__)
     if not (callable(partials) or isinstance(partials, (_Marker, Unwritten))):
         raise IncompletePrimitiveError(
             f"{name}: partials are missing; write a function, ZERO or Unwritten(reason)"
@@ -196,7 +212,7 @@ def elementwise(
             analytic=analytic and callable(partials),
         )
     )
-    for spelling in (value, *aliases):
+    for spelling in (value,) if spellings is None else spellings:
         answer(spelling, record)
     return record
 
@@ -317,18 +333,18 @@ special_answers: dict[str, Rule] = {}
 def _register(record: Primitive) -> Primitive:
     global _primitives
     if not record.name.isidentifier():
-        raise IncompletePrimitiveError(f"{record.name!r}: the name must be an identifier")
+        raise IncompletePrimitiveError(
+            f"{record.name!r} is no name for a primitive; write: name= with an identifier"
+        )
     if record.name in _primitives:
         raise IncompletePrimitiveError(f"{record.name}: declared twice")
-    for field in ("vjp", "batch"):
+    instead = {"vjp": ", ZERO or Unwritten(reason)", "batch": " or Unwritten(reason)"}
+    for field in ("value", "aval", "vjp", "batch"):
         rule = getattr(record, field)
-        if not (callable(rule) or isinstance(rule, (_Marker, Unwritten))):
+        if not callable(rule) and not (field in instead and isinstance(rule, (_Marker, Unwritten))):
             raise IncompletePrimitiveError(
-                f"{record.name}: the {field} rule is missing; write it, or Unwritten(reason)"
+                f"{record.name}: the {field} rule is missing; write it{instead.get(field, '')}"
             )
-    for field in ("value", "aval"):
-        if not callable(getattr(record, field)):
-            raise IncompletePrimitiveError(f"{record.name}: the {field} rule is missing")
     _primitives = _primitives.set(record.name, record)
     return record
 

@@ -19,6 +19,7 @@ from fungrad._tracer import Rewrite, Tracer
 from fungrad.errors import CotangentError, UnsupportedFunctionError
 from fungrad.ops.creation import full
 from fungrad.ops.reduction import sum_p
+from fungrad.ops.shape import cast_like
 
 Positions = tuple[int, ...]
 
@@ -173,7 +174,10 @@ def _backward(trace: Rewrite, graph: Graph, wrt: Positions, seeds: dict[int, Tra
                 fitting = part if isinstance(part, Part) else _fit(part, node, arg.aval)
                 _accumulate(cts, arg, fitting)
     inputs = [graph.inputs[i] for i in wrt]
-    return [cts[node]._expr if node in cts else _full(trace, node.aval, 0)._expr for node in inputs]
+    return [
+        cast_like(cts[node] if node in cts else _full(trace, node.aval, 0), node.aval)._expr
+        for node in inputs
+    ]
 
 
 def _accumulate(cts: dict[Expr, Any], node: Expr, ct: Any) -> None:

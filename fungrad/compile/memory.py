@@ -20,8 +20,11 @@ from fungrad.ops.linear import matmul_p
 from fungrad.ops.reduction import sum_p
 from fungrad.ops.shape import broadcast_to_p, reshape_p
 
-COPY, SCALAR, FRESH = ".copy()", "[()]", ""
-"""What to do with an output before it is handed out, as source text."""
+COPY, SCALAR, NUMBER, FRESH = ".copy()", "[()]", ".item()", ""
+"""What to do with an output before it is handed out, as source text.
+
+What is as weak as a Python number (NEP 50) must leave as one, or it would promote float32 arrays.
+"""
 
 
 def roots(graph: Graph) -> dict[Expr, Expr]:
@@ -44,7 +47,8 @@ def finishes(graph: Graph) -> tuple[str, ...]:
             # A broadcast view repeats memory, so it can't be written to.
             repeats = out.primitive is broadcast_to_p or (owner is not out and _repeats(out))
             shared = owner in taken or not _fresh(owner) or repeats
-            result.append(SCALAR if not out.aval.shape else COPY if shared else FRESH)
+            kind = NUMBER if out.aval.weak else SCALAR if not out.aval.shape else FRESH
+            result.append(COPY if shared and kind is FRESH else kind)
             taken.add(owner)
         return tuple(result)
 

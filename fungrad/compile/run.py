@@ -11,7 +11,7 @@ from fungrad._evaluate import as_operand, interpret
 from fungrad._graph import Graph, substitute
 from fungrad._simplify import simplify
 from fungrad._tracer import Tracer
-from fungrad.compile.memory import COPY, SCALAR, finishes
+from fungrad.compile.memory import COPY, FRESH, NUMBER, SCALAR, finishes
 from fungrad.compile.source import build
 
 HOT = 2
@@ -71,8 +71,13 @@ class Program:
         return compiled(*operands)
 
 
+_FINISH: dict[str, Callable[[Any], Any]] = {
+    COPY: lambda out: out.copy(),
+    SCALAR: lambda out: out[()],
+    NUMBER: lambda out: out.item(),
+    FRESH: lambda out: out,
+}
+
+
 def _finished(graph: Graph, outputs: list[Any]) -> list[Any]:
-    return [
-        out.copy() if finish is COPY else out[()] if finish is SCALAR else out
-        for out, finish in zip(outputs, finishes(graph), strict=True)
-    ]
+    return [_FINISH[finish](out) for out, finish in zip(outputs, finishes(graph), strict=True)]

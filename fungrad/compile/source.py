@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from fungrad._evaluate import as_operand
 from fungrad._expr import Expr, Literal
 from fungrad._graph import Graph
 from fungrad.compile.memory import finishes, plan
@@ -101,13 +100,16 @@ def generate(graph: Graph, contiguous: tuple[bool, ...]) -> tuple[str, dict[str,
         *[f"    # {names[node]}: {node.aval}" for node in graph.inputs],
     ]
     outputs = [
-        constants.value(as_operand(out.value))
-        if isinstance(out, Literal)
-        else f"{names[out]}{finish}"
+        constants.value(out.value) if isinstance(out, Literal) else f"{names[out]}{finish}"
         for out, finish in zip(graph.outputs, finishes(graph), strict=True)
     ]
     body = [f"{line:<{width}}  # {aval}" for line, aval in lines]
-    source = [*constants.notes, *head, *body, f"    return ({', '.join(outputs)},)"]
+    source = [
+        *constants.notes,
+        *head,
+        *body,
+        f"    return ({''.join(f'{out}, ' for out in outputs).rstrip()})",
+    ]
     return "\n".join(source) + "\n", constants.namespace
 
 

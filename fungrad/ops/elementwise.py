@@ -123,13 +123,10 @@ hypot = elementwise(
 )
 
 
-def root_value(x: Any) -> Any:
-    """The square root inside a norm or a standard deviation."""
-    return np.sqrt(x)
-
-
 # Like sqrt, but with derivative 0 at 0: the subgradient of a norm at its minimum.
-root = elementwise(root_value, lambda y, a: (_over_or_zero(0.5, y),), name="root", fresh=True, analytic=False)
+root = elementwise(
+    np.sqrt, lambda y, a: (_over_or_zero(0.5, y),), name="root", spellings=(), analytic=False
+)
 
 # --- kinks: ties share evenly --------------------------------------------------------------------
 

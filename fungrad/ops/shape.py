@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from fungrad._aval import Aval, make_aval
-from fungrad._primitive import implements, primitive
+from fungrad._primitive import answers, implements, primitive
 from fungrad._tracer import Tracer
 from fungrad.errors import ShapeMismatchError
 
@@ -185,6 +185,14 @@ def astype(x: Any, dtype: Any, order: str = "K", casting: str = "unsafe", **_: A
     if not np.can_cast(x.dtype, target, casting):  # type: ignore[arg-type]
         raise TypeError(f"cannot cast from {x.dtype} to {target} by the rule {casting!r}")
     return x if target == x.dtype and not x.aval.weak else astype_p(x, dtype=target)
+
+
+def cast_like(x: Any, aval: Aval) -> Any:
+    """A traced ``x`` in the dtype of ``aval``, and as weak as a Python number if that is."""
+    cast = x.astype(aval.dtype)
+    if aval.weak and not cast.aval.weak:
+        cast = cast._bind(answers[np.positive], (cast,), {}, True)
+    return cast
 
 
 @implements(np.copy)
