@@ -18,10 +18,10 @@ from typing import Any, Literal
 from weakref import WeakValueDictionary
 
 import attrs
-import numpy as np
 from pyrsistent import CheckedPMap, CheckedPVector, PMap, PRecord, pmap, pvector
 from pyrsistent._pvector import PythonPVector, python_pvector
 
+from fungrad._intern import bits_key
 from fungrad.errors import FungradError
 
 
@@ -37,7 +37,7 @@ class Aux:
 
     def __init__(self, value: Any) -> None:
         self.value = value
-        self._key = _exact(value)
+        self._key = bits_key(value)
         self._hash = hash(self._key)
 
     def __hash__(self) -> int:
@@ -45,15 +45,6 @@ class Aux:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Aux) and self._key == other._key
-
-
-def _exact(value: Any) -> Hashable:
-    cls = type(value)
-    if cls is tuple or cls is frozenset:
-        return cls, cls(map(_exact, value))
-    if isinstance(value, (float, complex, np.inexact)):
-        return cls, repr(value)  # reads back as the same bits, and NaN equals itself
-    return cls, value
 
 
 def _hashable(value: Any, what: str) -> Aux:

@@ -6,14 +6,13 @@ equality is identity and common subexpressions are one object. Nothing here recu
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from fungrad._aval import SCALAR_TYPES, Aval, make_aval
-from fungrad._intern import InternTable
+from fungrad._intern import InternTable, bits_key
 
 if TYPE_CHECKING:
     from fungrad._primitive import Primitive
@@ -54,25 +53,6 @@ class Literal(Expr):
 
 
 _exprs: InternTable[Expr] = InternTable()
-
-
-def bits_key(value: Any) -> Hashable:
-    """A hashable stand-in that keeps apart what Python merges (0.0 and -0.0; 1, 1.0 and True).
-
-    NaN equals itself, and slices become hashable.
-    """
-    kind = type(value)
-    if kind is int or kind is str or value is None:
-        return value  # type: ignore[no-any-return]
-    if kind is tuple:
-        return tuple([bits_key(item) for item in value])
-    if kind is float:
-        return float, struct.pack("d", value)
-    if kind is complex:
-        return complex, struct.pack("dd", value.real, value.imag)
-    if kind is slice:
-        return slice, bits_key((value.start, value.stop, value.step))
-    return kind, value
 
 
 def make_input(index: int, aval: Aval) -> Input:

@@ -19,6 +19,8 @@ from fungrad._aval import Aval
 from fungrad._expr import Expr, Input, Literal, make_input, with_args
 from fungrad._intern import InternTable
 
+_UNKNOWN = object()
+
 
 @attrs.frozen(eq=False, repr=False, weakref_slot=True)
 class Graph:
@@ -36,11 +38,9 @@ class Graph:
     def memo(self, key: Hashable, derive: Callable[[], Any]) -> Any:
         """``derive()``, done once for this graph and ``key``; keeps the graph among the recent."""
         _keep(self)
-        try:
-            return self._memo[key]
-        except KeyError:
-            # Two threads may both derive; they derive the same, and the first one stays.
-            return self._memo.setdefault(key, derive())
+        known = self._memo.get(key, _UNKNOWN)
+        # Two threads may both derive; they derive the same, and the first one stays.
+        return self._memo.setdefault(key, derive()) if known is _UNKNOWN else known
 
     @property
     def avals(self) -> tuple[Aval, ...]:

@@ -1,4 +1,4 @@
-"""Hash-consing: one object per key, as long as someone holds it.
+"""Hash-consing: one object per key, as long as someone holds it; and keys that tell bits apart.
 
 Row 1. Abstract values, nodes and graphs are built through such a table, so that equality is
 identity. A key may hold ``id``s of objects that its value keeps alive: the entry dies with the
@@ -7,10 +7,13 @@ value, before those ids can be used again.
 
 from __future__ import annotations
 
+import struct
 import threading
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from weakref import WeakValueDictionary
+
+import numpy as np
 
 V = TypeVar("V")
 
@@ -37,3 +40,26 @@ class InternTable(Generic[V]):
 
     def __len__(self) -> int:
         return len(self._table)
+
+
+def bits_key(value: Any) -> Hashable:
+    """A hashable stand-in that keeps apart what Python merges (0.0 and -0.0; 1, 1.0 and True).
+
+    NaN equals itself, and slices become hashable. What can't be hashed fails when it is looked up.
+    """
+    kind = type(value)
+    if kind is int or kind is str or value is None:
+        return value  # type: ignore[no-any-return]
+    if kind is tuple:
+        return tuple([bits_key(item) for item in value])
+    if kind is float:
+        return float, struct.pack("d", value)
+    if kind is complex:
+        return complex, struct.pack("dd", value.real, value.imag)
+    if kind is slice:
+        return slice, bits_key((value.start, value.stop, value.step))
+    if kind is frozenset:
+        return frozenset, frozenset(map(bits_key, value))
+    if isinstance(value, np.inexact):
+        return kind, value.tobytes()
+    return kind, value

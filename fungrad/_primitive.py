@@ -209,7 +209,7 @@ def elementwise(
             elementwise=True,
             view=False,
             fresh=fresh or isinstance(value, np.ufunc),
-            analytic=analytic and callable(partials),
+            analytic=analytic and (callable(partials) or vjp is not None),
         )
     )
     for spelling in (value,) if spellings is None else spellings:
@@ -280,7 +280,8 @@ def kind_of(aval: Aval) -> Any:
 def result_dtype(value: Rule, kinds: tuple[Any, ...]) -> np.dtype[Any]:
     """The dtype that NumPy itself gives, found by calling ``value`` once on ones."""
     probes = [kind(1) if isinstance(kind, type) else np.ones(1, kind) for kind in kinds]
-    dtype: np.dtype[Any] = np.asarray(value(*probes)).dtype
+    with np.errstate(all="ignore"):
+        dtype: np.dtype[Any] = np.asarray(value(*probes)).dtype
     return dtype
 
 
@@ -299,9 +300,13 @@ def _check_integer_literals(primitive: Primitive, args: tuple[Expr, ...]) -> Non
         isinstance(arg, Literal) and type(arg.value) is int and not 0 <= arg.value < 128
         for arg in args
     ):
-        primitive.value(
-            *[arg.value if isinstance(arg, Literal) else np.ones(1, arg.aval.dtype) for arg in args]
-        )
+        with np.errstate(all="ignore"):
+            primitive.value(
+                *[
+                    arg.value if isinstance(arg, Literal) else np.ones(1, arg.aval.dtype)
+                    for arg in args
+                ]
+            )
 
 
 def _align(x: Any, rank: int) -> Any:

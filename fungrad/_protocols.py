@@ -91,6 +91,20 @@ def _unary(ufunc: np.ufunc) -> Any:
     return operate
 
 
+def _power_ufunc(aval: Aval, exponent: Any) -> np.ufunc:
+    """What computes ``x ** exponent``: arrays have shortcuts, and equal bits need the same ones."""
+    if type(exponent) not in (int, float) or (aval.shape == () and exponent != 1):
+        return np.power
+    kind = aval.dtype.kind
+    if exponent == 2 and (type(exponent) is int or kind == "f"):
+        return np.square
+    if exponent == 1 and kind == "f":
+        return np.positive
+    if kind in "fc" and exponent in (0.5, -1):
+        return np.sqrt if exponent == 0.5 else np.reciprocal
+    return np.power
+
+
 def _is_weak(operand: Any) -> bool:
     if isinstance(operand, ArrayProtocols):
         return operand.aval.weak
@@ -225,7 +239,12 @@ class ArrayProtocols(Symbolic):
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         name = full_name(ufunc)
-        if method == "at" or kwargs.pop("out", None) is not None:
+        if method == "at":
+            raise ArrayMutationError(
+                f"{name}.at would write traced values into an array; traced programs are pure: "
+                "write a + b, where b has the values in their places and zeros elsewhere"
+            )
+        if kwargs.pop("out", None) is not None:
             raise _out_error(name if method == "__call__" else f"{name}.{method}")
         if method != "__call__":
             if (ufunc, method) not in answers:
@@ -239,13 +258,13 @@ class ArrayProtocols(Symbolic):
                 f"{name} with where= and no out=, which leaves entries uninitialised,",
                 f"write: np.where(mask, {name}(...), fill)",
             )
-        dtype = kwargs.pop("dtype", None)
-        for harmless in ("casting", "order", "subok"):
+        dtype, casting = kwargs.pop("dtype", None), kwargs.pop("casting", "same_kind")
+        for harmless in ("order", "subok"):
             kwargs.pop(harmless, None)
         if kwargs:
             raise unsupported(f"{name} with {', '.join(kwargs)}=")
         if dtype is not None:
-            inputs = tuple([_cast(operand, np.dtype(dtype)) for operand in inputs])
+            inputs = tuple([_cast(x, np.dtype(dtype), casting, name) for x in inputs])
         return implementation(*inputs)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
@@ -278,18 +297,12 @@ class ArrayProtocols(Symbolic):
     __hash__ = None  # type: ignore[assignment]
 
     def __pow__(self, exponent: Any) -> Any:
-        # ndarray.__pow__ computes these exponents by other ufuncs; equal bits need the same.
-        if self.aval.inexact and type(exponent) in (int, float):
-            if exponent == 2:
-                return self._bind(answers[np.square], (self,), {}, self.aval.weak)
-            if exponent == 1:
-                return self
-            if exponent == 0.5:
-                return self._bind(answers[np.sqrt], (self,), {}, self.aval.weak)
-            if exponent == -1:
-                return self._bind(answers[np.reciprocal], (self,), {}, self.aval.weak)
         weak = self.aval.weak and _is_weak(exponent)
-        return self._bind(answers[np.power], (self, exponent), {}, weak)
+        ufunc = _power_ufunc(self.aval, exponent)
+        if ufunc is np.positive:
+            return self
+        operands = (self, exponent) if ufunc is np.power else (self,)
+        return self._bind(answers[ufunc], operands, {}, weak)
 
     def __matmul__(self, other: Any) -> Any:
         return answers[np.matmul](self, other)
@@ -312,7 +325,6 @@ class ArrayProtocols(Symbolic):
     argmax, argmin, argsort = _method(np.argmax), _method(np.argmin), _method(np.argsort)
     argpartition, nonzero = _method(np.argpartition), _method(np.nonzero)
     clip, compress, choose = _method(np.clip), _method(np.compress), _method(np.choose)
-    conj = conjugate = _method(np.conjugate)
     copy, diagonal, dot = _method(np.copy), _method(np.diagonal), _method(np.dot)
     cumprod, cumsum = _method(np.cumprod), _method(np.cumsum)
     flatten = ravel = _method(np.ravel)
@@ -321,6 +333,11 @@ class ArrayProtocols(Symbolic):
     squeeze, swapaxes, take = _method(np.squeeze), _method(np.swapaxes), _method(np.take)
     sum, std, var, trace = _method(np.sum), _method(np.std), _method(np.var), _method(np.trace)
     astype = _method(np.ndarray.astype)
+
+    def conjugate(self) -> Any:
+        return call_answer(np.conjugate, (self,), {}) if self.aval.dtype.kind == "c" else self
+
+    conj = conjugate
 
     def reshape(self, *shape: Any, order: str = "C") -> Any:
         target = shape[0] if len(shape) == 1 else shape
@@ -377,5 +394,12 @@ class ArrayProtocols(Symbolic):
     __deepcopy__ = _refuses_identity("copied", "it is immutable: use it as it is")
 
 
-def _cast(operand: Any, dtype: np.dtype[Any]) -> Any:
+def _cast(operand: Any, dtype: np.dtype[Any], casting: Any, name: str) -> Any:
+    if _is_weak(operand):
+        return operand if not isinstance(operand, ArrayProtocols) else operand.astype(dtype)
+    if not np.can_cast(np.result_type(operand), dtype, casting):
+        raise TypeError(
+            f"Cannot cast ufunc '{name}' input from {np.result_type(operand)!r} to {dtype!r} with "
+            f"casting rule {casting!r}"
+        )
     return operand.astype(dtype) if hasattr(operand, "astype") else np.asarray(operand, dtype)

@@ -72,7 +72,7 @@ def _constant(aval: Aval, value: Any) -> Expr:
 
 def _same(node: Expr, arg: Expr) -> bool:
     """Whether ``arg`` can stand for ``node``."""
-    return arg.aval.shape == node.aval.shape and arg.aval.dtype == node.aval.dtype
+    return arg.aval is node.aval
 
 
 def _folded(node: Expr) -> Expr | None:
@@ -96,6 +96,8 @@ def _drops(neutral: int, position: int) -> Rewrite:
     """``x ∘ neutral → x``: the operand at ``position`` is the neutral one, exactly."""
 
     def rewrite(node: Expr) -> Expr | None:
+        if node.aval.dtype.kind == "c" and node.primitive is not elementwise.subtract:
+            return None  # x * (1 + 0j) adds products with 0, which change the sign of zeros
         other, constant = node.args[1 - position], _number(node.args[position])
         # -0.0 == 0, but x - (-0.0) is not x for x = -0.0.
         if constant is None or constant != neutral or np.signbit(np.real(constant)):

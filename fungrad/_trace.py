@@ -112,5 +112,6 @@ def trace_flat(
         if isinstance(error.__cause__, FungradError):
             raise error.__cause__ from None
         raise
+    trace.settle()
     graph = make_graph(trace.avals, nodes)
     return Traced(graph, trace.captures, tuple(results), tuple(counts), trace.consulted)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
+import attrs
 import numpy as np
 
 from fungrad._aval import SCALAR_TYPES, Aval, TupleAval, aval_of
@@ -18,7 +19,12 @@ from fungrad._evaluate import compute, depends
 from fungrad._expr import Expr, Input, Literal, find_node, make_input, make_literal, node_key
 from fungrad._primitive import ZERO, Primitive, item, kind_of, promoted_dtypes
 from fungrad._protocols import ArrayProtocols
-from fungrad.errors import ConcretizationError, EscapedTracerError, TracerConversionError
+from fungrad.errors import (
+    ArrayMutationError,
+    ConcretizationError,
+    EscapedTracerError,
+    TracerConversionError,
+)
 
 _serials = count()
 
@@ -41,6 +47,7 @@ class Trace:
         "_captured",
         "_computed",
         "_differentiable",
+        "_snapshots",
         "alive",
         "arguments",
         "avals",
@@ -61,6 +68,7 @@ class Trace:
         self.differentiated = differentiated
         self.consulted = False
         self._captured: dict[Any, Input] = {}
+        self._snapshots: dict[int, Snapshot] = {}
         self._computed: dict[Expr, Any] = {}
         self._differentiable: dict[Expr, bool] = {}
 
@@ -84,11 +92,28 @@ class Trace:
             key = id(value)
             aval = aval_of(value)
         node = self._captured.get(key)
-        if node is None:
-            node = self._captured[key] = make_input(len(self.avals), aval)
-            self.avals.append(aval)
-            self.values.append(value)
+        if node is not None and self._settled(node.index):
+            return node
+        node = self._captured[key] = make_input(len(self.avals), aval)
+        if isinstance(value, np.ndarray):
+            self._snapshots[len(self.avals)] = Snapshot.of(value)
+        self.avals.append(aval)
+        self.values.append(value)
         return node
+
+    def settle(self) -> None:
+        """After the run: captures that the function wrote into get the value that it read."""
+        for index in list(self._snapshots):
+            self._settled(index)
+
+    def _settled(self, index: int) -> bool:
+        """Whether a captured array still is what it was; if not, its copy takes its place."""
+        snapshot = self._snapshots.get(index)
+        if snapshot is None or snapshot.holds(self.values[index]):
+            return True
+        self.values[index] = snapshot.restored(self.values[index])
+        del self._snapshots[index]
+        return False
 
     def lift(self, operand: Any) -> Expr:
         """The node for any operand of an operation in this trace."""
@@ -102,11 +127,11 @@ class Trace:
             return self.lift(operand + 0)  # subclasses, such as IntEnum, by their number
         return self.capture(operand)
 
-    def constant(self, primitive: Primitive, **static: Any) -> Tracer:
+    def constant(self, primitive: Primitive, weak: bool = False, **static: Any) -> Tracer:
         """A primitive without operands, as a node of this trace."""
         pairs = tuple(static.items())
-        key = node_key(primitive, (), pairs, False)
-        return Tracer(self, find_node(key) or primitive.build(key, (), pairs, False))
+        key = node_key(primitive, (), pairs, weak)
+        return Tracer(self, find_node(key) or primitive.build(key, (), pairs, weak))
 
     def concrete(self, node: Expr, asked: str) -> Any:
         """The value of ``node``; ``asked`` says in words what the user's code did."""
@@ -140,6 +165,43 @@ class Trace:
             return node.primitive.vjp is not ZERO and node.aval.inexact
 
         return depends(node, self._differentiable, on_input, through)
+
+
+@attrs.frozen(eq=False)
+class Snapshot:
+    """What a captured array held when it was read: all of it, or of a large one a sample."""
+
+    entries: Any
+    complete: bool
+
+    @classmethod
+    def of(cls, array: Any) -> Snapshot:
+        """The snapshot of an array as it is now."""
+        if array.nbytes <= _SNAPSHOT_BYTES:
+            return cls(array.copy(), True)
+        return cls(array.flat[_sample(array.size)], False)
+
+    def holds(self, array: Any) -> bool:
+        """Whether the array has not been written to, as far as the snapshot tells."""
+        now = array if self.complete else array.flat[_sample(array.size)]
+        return bool(now.tobytes() == self.entries.tobytes())
+
+    def restored(self, array: Any) -> Any:
+        """The array as it was."""
+        if self.complete:
+            return self.entries
+        raise ArrayMutationError(
+            f"an array of shape {array.shape} was written to after a traced program had read it; "
+            "write: a new array, such as a = a + 1, instead of writing into it"
+        )
+
+
+_SNAPSHOT_BYTES = 1 << 16
+_SAMPLES = 1 << 10
+
+
+def _sample(size: int) -> Any:
+    return np.linspace(0, size - 1, _SAMPLES).astype(np.intp)
 
 
 class Tracer(ArrayProtocols):
@@ -232,12 +294,19 @@ def items_of(trace: Trace, node: Expr) -> tuple[Tracer, ...]:
     return tuple(items)
 
 
+_COMPARISONS = (np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal)
+
+
 def _promote(primitive: Primitive, trace: Trace, args: tuple[Expr, ...]) -> tuple[Expr, ...]:
     """Cast traced Python numbers as NumPy would (NEP 50): at run time they are not weak."""
     if all(arg.aval.weak for arg in args) or not any(
         arg.aval.weak and not isinstance(arg, Literal) for arg in args
     ):
         return args
+    if primitive.value in _COMPARISONS and any(
+        a.aval.weak and a.aval.dtype.kind == "i" for a in args
+    ):
+        return args  # NumPy compares Python integers exactly, also those that do not fit
     dtypes = promoted_dtypes(primitive.value, tuple([kind_of(arg.aval) for arg in args]))
     return tuple(
         [
@@ -268,8 +337,10 @@ class Rewrite(Trace):
         super().__init__(avals, [None] * len(avals))
 
     def lift(self, operand: Any) -> Expr:
-        # np functions of literals give NumPy scalars; in a rule they are as weak as the literals.
-        return super().lift(operand.item() if isinstance(operand, np.generic) else operand)
+        # np functions of literals give 0-d values; in a rule they are as weak as the literals.
+        if isinstance(operand, (np.generic, np.ndarray)) and operand.ndim == 0:
+            operand = operand.item()
+        return super().lift(operand)
 
     def capture(self, value: Any) -> Input:
         raise TypeError(

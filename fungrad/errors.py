@@ -7,6 +7,7 @@ write instead. Each message ends with the line of the *user's* file that led her
 from __future__ import annotations
 
 import linecache
+import os
 import sys
 from types import FrameType
 
@@ -15,17 +16,31 @@ _OWN_PACKAGES = frozenset(
 )
 
 
+_INSTALLED = (os.path.dirname(linecache.__file__), "<frozen")
+_PACKAGES = ("site-packages", "dist-packages")
+
+
 def user_line() -> str:
-    """The innermost line of the running stack that is not library code, or an empty string."""
+    """The innermost line of the running stack that is the user's, or an empty string.
+
+    Lines of installed packages count only if there are no others.
+    """
     frame: FrameType | None = sys._getframe(1)
+    found: FrameType | None = None
     while frame is not None:
         if frame.f_globals.get("__name__", "").partition(".")[0] not in _OWN_PACKAGES:
-            name, number = frame.f_code.co_filename, frame.f_lineno
-            text = linecache.getline(name, number).strip()
-            where = f"\n  at {name}:{number}, in {frame.f_code.co_name}"
-            return f"{where}\n    {text}" if text else where
+            found = found or frame
+            name = frame.f_code.co_filename
+            if not name.startswith(_INSTALLED) and not any(p in name for p in _PACKAGES):
+                found = frame
+                break
         frame = frame.f_back
-    return ""
+    if found is None:
+        return ""
+    name, number = found.f_code.co_filename, found.f_lineno
+    text = linecache.getline(name, number).strip()
+    where = f"\n  at {name}:{number}, in {found.f_code.co_name}"
+    return f"{where}\n    {text}" if text else where
 
 
 class FungradError(Exception):
@@ -87,7 +102,8 @@ class UnsupportedFunctionError(FungradError, NotImplementedError):
 class ShapeMismatchError(FungradError, ValueError):
     """Operands whose shapes do not go together.
 
-    Fails: ``np.ones(3) + x`` with ``x`` of shape ``(4,)``. Write: operands that broadcast.
+    Fails: ``np.ones(3) + x`` with ``x`` of shape ``(4,)``. Write: ``np.ones(4) + x``, operands that
+    broadcast.
     """
 
 
@@ -149,6 +165,14 @@ class CotangentError(FungradError, ValueError):
 
     Fails: ``pullback(np.ones(3))`` for an output of shape ``(4,)``.
     Write: ``pullback(np.ones(4))``.
+    """
+
+
+class ArgumentError(FungradError, TypeError):
+    """A transform was told to work on arguments that the call does not have.
+
+    Fails: ``fg.grad(f, argnums=1)(x)``. Write: ``fg.grad(f, argnums=1)(x, y)``, with the argument
+    in its position, not by keyword.
     """
 
 

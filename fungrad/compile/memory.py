@@ -177,10 +177,9 @@ def _dense(graph: Graph, contiguous: tuple[bool, ...]) -> set[Expr]:
     for node in graph.nodes:
         assert node.primitive is not None
         known = all(arg in dense or not arg.aval.shape for arg in node.args)
-        if (
-            node.primitive is matmul_p
-            or not node.args
-            or (known and (node.primitive.elementwise or node.primitive in (reshape_p, sum_p)))
-        ):
+        # A stack of matrices is laid out as its operands are, a single product never is.
+        single = node.primitive is matmul_p and len(node.aval.shape) <= 2
+        kept = node.primitive.elementwise or node.primitive in (matmul_p, reshape_p, sum_p)
+        if single or (known and kept) or (not node.args and node.primitive.fresh):
             dense.add(node)
     return dense

@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from fungrad._aval import SCALAR_TYPES
 from fungrad._evaluate import as_operand, interpret
+from fungrad._expr import Expr
 from fungrad._graph import Graph, substitute
 from fungrad._simplify import simplify
-from fungrad._tracer import Tracer
+from fungrad._tracer import Trace, Tracer
 from fungrad.compile.memory import COPY, FRESH, NUMBER, SCALAR, finishes
 from fungrad.compile.source import build
+from fungrad.ops.creation import full
 
 HOT = 2
 """The call from which on a graph runs as generated source."""
@@ -30,9 +33,17 @@ def run(graph: Graph, values: Sequence[Any]) -> Sequence[Any]:
             innermost = value
     if innermost is not None:
         trace = innermost.owner
-        nodes = substitute(graph, [trace.lift(value) for value in values])
+        nodes = substitute(graph, [_lifted(trace, value) for value in values])
         return [Tracer(trace, node) for node in nodes]
     return program(graph)(values)
+
+
+def _lifted(trace: Trace, value: Any) -> Expr:
+    # A number takes an input's place, where it must be as good as an array, unlike a literal.
+    dtype = SCALAR_TYPES.get(type(value))
+    if dtype is None:
+        return trace.lift(value)
+    return trace.constant(full, weak=True, shape=(), value=value, dtype=dtype)._expr
 
 
 def program(graph: Graph) -> Program:

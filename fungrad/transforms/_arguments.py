@@ -12,7 +12,7 @@ import numpy as np
 from fungrad._aval import Aval, aval_of
 from fungrad._tracer import Tracer
 from fungrad._tree import TreeDef, flatten
-from fungrad.errors import CotangentError, NonDifferentiableInputError
+from fungrad.errors import ArgumentError, CotangentError, NonDifferentiableInputError
 
 Argnums = int | Sequence[int]
 
@@ -78,6 +78,8 @@ def choose(
     """Take the arguments ``argnums`` apart."""
     numbers = argnums if isinstance(argnums, Sequence) else (argnums,)
     places = [_place(i, len(args)) for i in numbers]
+    if len(set(places)) != len(places):
+        raise ArgumentError(f"argnums={argnums} names an argument twice; write: each one once")
     leaves: list[Any] = []
     trees = []
     for place in places:
@@ -99,7 +101,7 @@ def choose(
 def _place(argnum: Any, count: int) -> int:
     place = operator.index(argnum)
     if not -count <= place < count:
-        raise TypeError(
+        raise ArgumentError(
             f"argnums={argnum} names an argument that this call does not have: it has {count} "
             "positional ones; write: that argument without its keyword"
         )

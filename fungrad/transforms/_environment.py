@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 
 from fungrad._aval import SCALAR_TYPES
-from fungrad._expr import bits_key
+from fungrad._intern import bits_key
 
 _QUIET = sys.stdlib_module_names | {"numpy", "scipy", "attr", "attrs", "pyrsistent", "fungrad"}
 """Packages whose own globals are taken as constant."""

@@ -9,7 +9,7 @@ from typing import Any
 from fungrad._aval import aval_of
 from fungrad._trace import Traced, trace_flat
 from fungrad._tracer import Tracer
-from fungrad._tree import check_same_structure, flatten, tree_map
+from fungrad._tree import LEAF, check_same_structure, flatten, tree_map
 from fungrad._vjp import gradient, pushforward, remembering
 from fungrad.compile import run
 from fungrad.errors import ComplexOutputError, NonScalarOutputError, OutputTypeError
@@ -147,7 +147,7 @@ def _split_aux(out: Any, has_aux: bool) -> tuple[Any, ...]:
 
 def _check_scalar(traced: Traced, name: str) -> None:
     result = traced.results[0]
-    if result.opaque or traced.counts[0] != 1 or result.tree.num_leaves != 1:
+    if result.opaque or result.tree is not LEAF:
         found = next(iter(result.opaque.values()), None)
         kind = f"a {type(found).__name__}" if result.opaque else f"the structure {result.tree}"
         raise OutputTypeError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from functools import update_wrapper
@@ -11,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from fungrad._aval import SCALAR_TYPES, aval_of, is_number_like
-from fungrad._expr import bits_key
+from fungrad._intern import bits_key
 from fungrad._trace import Traced, trace_flat
 from fungrad._tracer import Tracer
-from fungrad._tree import flatten
+from fungrad._tree import TreeDef, flatten
 from fungrad.compile import run
 from fungrad.errors import StaticArgumentError
 from fungrad.transforms._environment import Environment, observe
@@ -22,8 +23,7 @@ from fungrad.transforms._environment import Environment, observe
 Function = Callable[..., Any]
 
 MAX_PROGRAMS = 1_000
-"""How many programs one jitted function keeps; beyond, the oldest is dropped."""
-_UNKNOWN = object()
+"""How many programs one jitted function keeps; beyond, the least recently used is dropped."""
 
 
 def jit(f: Function, static_argnums: int | Sequence[int] = ()) -> Function:
@@ -38,7 +38,8 @@ def jit(f: Function, static_argnums: int | Sequence[int] = ()) -> Function:
     traced again. Not seen: a change behind an attribute (``self.scale``) or inside a list or dict,
     and writing into an array from which the function computes without a traced value.
 
-    A function whose Python code depends on values (``if x > 0``) runs un-jitted: slower, not wrong.
+    A function whose Python code depends on values (``if x > 0``) is traced at every call: slower,
+    not wrong.
 
     Args:
         f: a pure function of pytrees.
@@ -75,68 +76,80 @@ class Jitted:
         numbers = static_argnums if isinstance(static_argnums, Sequence) else (static_argnums,)
         self._static = frozenset(map(operator.index, numbers))
         self._environment: Environment | None = None
-        self._programs: OrderedDict[Hashable, Any] = OrderedDict()
+        self._programs: OrderedDict[Hashable, Traced] = OrderedDict()
+        self._lock = threading.RLock()
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         # Like a function, so that a method can be jitted; the instance is a leaf or a tree.
         return self if instance is None else _Bound(self, instance)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The function's result: from its program, or by running it if there is none."""
+        """The function's result, by its program; traced first if there is none."""
         if self._environment is None or self._environment.changed():
             self._programs.clear()
             self._environment = observe(self._function)
         static = self._static_part(args) if self._static else ()
-        leaves, tree = flatten((self._dynamic_part(args), kwargs) if kwargs or static else args)
+        plain = not (self._static or kwargs)
+        leaves, tree = flatten(args if plain else (self._dynamic_part(args), kwargs))
         key, inputs = _signature(leaves)
-        key = (tree, static, bool(kwargs), key)
+        key = (tree, static, plain, key)
         try:
-            traced = self._programs.get(key, _UNKNOWN)
+            traced = self._programs.get(key)
         except TypeError as error:
             raise StaticArgumentError(
                 f"jit needs hashable arguments where they are not arrays or numbers: {error}; "
                 "write: a tuple instead of a list or set, or an array"
             ) from None
-        if traced is None:
-            return self._function(*args, **kwargs)
-        if isinstance(traced, Traced) and not _holds_dead_tracers(traced):
-            return traced.rebuild(run(traced.graph, [*inputs, *traced.captures]))[0]
-        return self._first_call(key, args, kwargs, leaves, tree, inputs)
+        if traced is None or _holds_dead_tracers(traced):
+            traced = self._trace(key, args, plain, leaves, tree, inputs)
+        elif len(self._programs) > MAX_PROGRAMS // 2:
+            self._use(key, traced)
+        return traced.rebuild(run(traced.graph, [*inputs, *traced.captures]))[0]
 
-    def _first_call(
-        self, key: Hashable, args: Any, kwargs: Any, leaves: list[Any], tree: Any, inputs: list[Any]
-    ) -> Any:
+    def _trace(
+        self,
+        key: Hashable,
+        args: tuple[Any, ...],
+        plain: bool,
+        leaves: list[Any],
+        tree: TreeDef,
+        inputs: list[Any],
+    ) -> Traced:
+        """Trace the function, and keep the program if it holds for all arguments of this kind."""
+        environment = self._environment
         avals = [x.aval if isinstance(x, Tracer) else aval_of(x) for x in inputs]
 
         def call(tracers: list[Tracer]) -> tuple[Any]:
             rest = iter(tracers)
             rebuilt = tree.unflatten([next(rest) if _is_input(leaf) else leaf for leaf in leaves])
-            if not (kwargs or self._static):
+            if plain:
                 return (self._function(*rebuilt),)
-            dynamic, keywords = rebuilt
-            complete = iter(dynamic)
-            return (
-                self._function(
-                    *[
-                        arg if i in self._static_places(args) else next(complete)
-                        for i, arg in enumerate(args)
-                    ],
-                    **keywords,
-                ),
-            )
+            positional, keywords = rebuilt
+            dynamic, places = iter(positional), self._static_places(args)
+            complete = [arg if i in places else next(dynamic) for i, arg in enumerate(args)]
+            return (self._function(*complete, **keywords),)
 
         traced = trace_flat(call, avals, inputs, keep_numbers=True)
-        # A program that was told values holds for these values only.
-        self._programs[key] = None if traced.consulted else traced
-        while len(self._programs) > MAX_PROGRAMS:
-            self._programs.popitem(last=False)
-        return traced.rebuild(run(traced.graph, [*inputs, *traced.captures]))[0]
+        # A program that was told values holds for these values only; one that was traced while
+        # another thread rebound what it reads may hold for none.
+        holds = self._environment is environment is not None and not environment.changed()
+        if holds and not traced.consulted:
+            self._use(key, traced)
+        return traced
+
+    def _use(self, key: Hashable, traced: Traced) -> None:
+        """Keep a program as the most recently used one, and drop the least recently used."""
+        with self._lock:
+            self._programs[key] = traced
+            self._programs.move_to_end(key)
+            while len(self._programs) > MAX_PROGRAMS:
+                self._programs.popitem(last=False)
 
     def _static_places(self, args: tuple[Any, ...]) -> frozenset[int]:
         return frozenset(i % len(args) for i in self._static if -len(args) <= i < len(args))
 
     def _static_part(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        return tuple([(i, type(args[i]), args[i]) for i in sorted(self._static_places(args))])
+        return tuple([(i, bits_key(args[i])) for i in sorted(self._static_places(args))])
 
     def _dynamic_part(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         if not self._static:

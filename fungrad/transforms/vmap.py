@@ -13,7 +13,7 @@ from fungrad._batch import batch
 from fungrad._trace import trace_flat
 from fungrad._tree import flatten
 from fungrad.compile import run
-from fungrad.errors import ShapeMismatchError, TreeMismatchError
+from fungrad.errors import ArgumentError, ShapeMismatchError, TreeMismatchError
 from fungrad.transforms._arguments import aval_of_leaf, choose
 
 Function = Callable[..., Any]
@@ -91,7 +91,7 @@ def _axes_of_leaves(in_axes: Any, trees: tuple[Any, ...]) -> list[int | None]:
     if not isinstance(in_axes, (tuple, list)):
         in_axes = (in_axes,) * len(trees)
     if len(in_axes) != len(trees):
-        raise TypeError(
+        raise ArgumentError(
             f"vmap got in_axes for {len(in_axes)} arguments, but {len(trees)} positional "
             "arguments; write: one axis for each argument"
         )
