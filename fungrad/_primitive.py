@@ -268,12 +268,12 @@ def broadcast_shapes(name: str, shapes: list[tuple[int, ...]]) -> tuple[int, ...
         ) from None
 
 
-_PYTHON_NUMBER = {"b": bool, "i": int, "f": float, "c": complex}
+_PYTHON_NUMBER = {"i": int, "f": float, "c": complex}
 
 
 def kind_of(aval: Aval) -> Any:
     """What decides an operand's part in promotion: its dtype, or the Python type if weak."""
-    return _PYTHON_NUMBER[aval.dtype.kind] if aval.weak else aval.dtype
+    return _PYTHON_NUMBER.get(aval.dtype.kind, aval.dtype) if aval.weak else aval.dtype
 
 
 @lru_cache(maxsize=4096)

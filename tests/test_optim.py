@@ -235,7 +235,9 @@ SCHEDULES = {
 
 @every_optimizer
 @pytest.mark.parametrize(
-    "rate", [RATE, 1, np.float32(RATE), np.array(RATE), *SCHEDULES.values()], ids=repr
+    "rate",
+    [RATE, 1, np.float32(RATE), np.array(RATE), *SCHEDULES.values()],
+    ids=lambda rate: type(rate).__name__,
 )
 def test_a_step_is_traced_once(name, rate):
     step, runs = counted_step()

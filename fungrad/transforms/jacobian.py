@@ -13,6 +13,7 @@ from fungrad._batch import batch
 from fungrad._trace import trace_flat
 from fungrad._vjp import pullback, split
 from fungrad.compile import run
+from fungrad.errors import ComplexOutputError
 from fungrad.transforms._arguments import Argnums, choose, differentiable_avals
 from fungrad.transforms.derivative import grad
 
@@ -34,6 +35,7 @@ def jacobian(f: Function, argnums: Argnums = 0) -> Function:
 
     Raises:
         NonDifferentiableInputError: a leaf to differentiate is not floating-point.
+        ComplexOutputError: a result is complex.
 
     Example:
         >>> import numpy as np
@@ -52,6 +54,12 @@ def jacobian(f: Function, argnums: Argnums = 0) -> Function:
         avals = differentiable_avals(chosen, "jacobian")
         traced = trace_flat(lambda leaves: (chosen.call(leaves),), avals, chosen.leaves, True)
         values = [*chosen.leaves, *traced.captures]
+        for aval in traced.graph.avals:
+            if aval.dtype.kind == "c":
+                raise ComplexOutputError(
+                    f"jacobian needs a function with real results, but one is {aval}; write: the "
+                    "jacobians of np.real(result) and of np.imag(result)"
+                )
         wrt = tuple(range(len(avals)))
         blocks = []
         for position, node in enumerate(traced.graph.outputs):
