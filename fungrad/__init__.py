@@ -4,8 +4,9 @@ Write a pure function with ``import numpy as np``; ``grad(f)`` is its gradient, 
 version of it, and both compose to any depth.
 """
 
-from fungrad import errors, extend, nn, optim, tree
+from fungrad import errors, extend, nn, optim, testing, tree
 from fungrad._graph import Graph
+from fungrad.ops.scatter import at
 from fungrad.transforms import (
     grad,
     hessian,
@@ -23,6 +24,7 @@ from fungrad.transforms import (
 __version__ = "0.1.0"
 __all__ = [
     "Graph",
+    "at",
     "errors",
     "extend",
     "grad",
@@ -34,6 +36,7 @@ __all__ = [
     "optim",
     "source",
     "stop_gradient",
+    "testing",
     "trace",
     "tree",
     "value_and_grad",

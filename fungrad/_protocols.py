@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from fungrad._aval import SCALAR_TYPES, Aval
-from fungrad._primitive import Symbolic, answers, special_answers, unsupported
+from fungrad._primitive import Primitive, Symbolic, answers, special_answers, unsupported
 from fungrad.errors import (
     ArrayMutationError,
     ConcretizationError,
@@ -79,9 +79,17 @@ def _binary(ufunc: np.ufunc, reflected: bool = False) -> Any:
     def operate(self: ArrayProtocols, other: Any) -> Any:
         weak = self.aval.weak and _is_weak(other)
         operands = (other, self) if reflected else (self, other)
+        if weak and _is_integer(self) and _is_integer(other):
+            return self._bind(answers.get((ufunc, int)) or answers[ufunc], operands, {}, True)
         return self._bind(answers[ufunc], operands, {}, weak)
 
     return operate
+
+
+def _is_integer(operand: Any) -> bool:
+    if isinstance(operand, ArrayProtocols):
+        return operand.aval.dtype.kind == "i"
+    return type(operand) is int
 
 
 def _unary(ufunc: np.ufunc) -> Any:
@@ -91,11 +99,17 @@ def _unary(ufunc: np.ufunc) -> Any:
     return operate
 
 
-def _power_ufunc(aval: Aval, exponent: Any) -> np.ufunc:
-    """What computes ``x ** exponent``: arrays have shortcuts, and equal bits need the same ones."""
-    if type(exponent) not in (int, float) or (aval.shape == () and exponent != 1):
-        return np.power
+def _power_function(aval: Aval, exponent: Any) -> Any:
+    """What computes ``x ** exponent``: equal bits need NumPy's own choice.
+
+    Arrays have shortcuts for some exponents, scalars have a routine of their own.
+    """
     kind = aval.dtype.kind
+    if aval.shape == () and exponent is not None and getattr(exponent, "shape", ()) == ():
+        one = type(exponent) in (int, float) and exponent == 1 and kind == "f"
+        return np.positive if one else operator.pow
+    if type(exponent) not in (int, float):
+        return np.power
     if exponent == 2 and (type(exponent) is int or kind == "f"):
         return np.square
     if exponent == 1 and kind == "f":
@@ -242,7 +256,7 @@ class ArrayProtocols(Symbolic):
         if method == "at":
             raise ArrayMutationError(
                 f"{name}.at would write traced values into an array; traced programs are pure: "
-                "write a + b, where b has the values in their places and zeros elsewhere"
+                f"write: a = fg.at(a)[index].{'add' if ufunc is np.add else 'set'}(value)"
             )
         if kwargs.pop("out", None) is not None:
             raise _out_error(name if method == "__call__" else f"{name}.{method}")
@@ -261,11 +275,11 @@ class ArrayProtocols(Symbolic):
         dtype, casting = kwargs.pop("dtype", None), kwargs.pop("casting", "same_kind")
         for harmless in ("order", "subok"):
             kwargs.pop(harmless, None)
-        if kwargs:
+        if kwargs and isinstance(implementation, Primitive):
             raise unsupported(f"{name} with {', '.join(kwargs)}=")
         if dtype is not None:
             inputs = tuple([_cast(x, np.dtype(dtype), casting, name) for x in inputs])
-        return implementation(*inputs)
+        return call_answer(ufunc, inputs, kwargs) if kwargs else implementation(*inputs)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         return call_answer(func, args, kwargs)
@@ -274,7 +288,7 @@ class ArrayProtocols(Symbolic):
         raise TracerConversionError(
             f"a traced value of shape {self.shape} was to become a plain array, which would lose "
             "its derivative; write: np.stack([x, y]) or np.array([x, y], like=x) to build an "
-            "array, a @ x for a.dot(x), np.take(a, x, axis=0) for a[x], x for np.asarray(x)"
+            "array, a @ x for a.dot(x), np.asarray(a, like=x)[x] for a[x], x for np.asarray(x)"
         )
 
     # --- operators ---
@@ -285,10 +299,11 @@ class ArrayProtocols(Symbolic):
     __truediv__, __rtruediv__ = _binary(np.divide), _binary(np.divide, True)
     __floordiv__, __rfloordiv__ = _binary(np.floor_divide), _binary(np.floor_divide, True)
     __mod__, __rmod__ = _binary(np.remainder), _binary(np.remainder, True)
-    __rpow__ = _binary(np.power, True)
     __and__, __rand__ = _binary(np.bitwise_and), _binary(np.bitwise_and, True)
     __or__, __ror__ = _binary(np.bitwise_or), _binary(np.bitwise_or, True)
     __xor__, __rxor__ = _binary(np.bitwise_xor), _binary(np.bitwise_xor, True)
+    __lshift__, __rlshift__ = _binary(np.left_shift), _binary(np.left_shift, True)
+    __rshift__, __rrshift__ = _binary(np.right_shift), _binary(np.right_shift, True)
     __neg__, __abs__ = _unary(np.negative), _unary(np.absolute)
     __pos__, __invert__ = _unary(np.positive), _unary(np.invert)
     __lt__, __le__ = _comparison(np.less), _comparison(np.less_equal)
@@ -298,11 +313,23 @@ class ArrayProtocols(Symbolic):
 
     def __pow__(self, exponent: Any) -> Any:
         weak = self.aval.weak and _is_weak(exponent)
-        ufunc = _power_ufunc(self.aval, exponent)
-        if ufunc is np.positive:
+        function = _power_function(self.aval, exponent)
+        if function is np.positive:
             return self
-        operands = (self, exponent) if ufunc is np.power else (self,)
-        return self._bind(answers[ufunc], operands, {}, weak)
+        if function in (np.power, operator.pow):
+            if weak and _is_integer(self) and _is_integer(exponent):
+                function = (np.power, int)
+            return self._bind(answers[function], (self, exponent), {}, weak)
+        return self._bind(answers[function], (self,), {}, weak)
+
+    def __rpow__(self, base: Any) -> Any:
+        if self.shape or np.ndim(base):
+            return self._bind(answers[np.power], (base, self), {}, False)
+        weak = self.aval.weak and _is_weak(base)
+        integers = weak and _is_integer(self) and _is_integer(base)
+        return self._bind(
+            answers[(np.power, int) if integers else operator.pow], (base, self), {}, weak
+        )
 
     def __matmul__(self, other: Any) -> Any:
         return answers[np.matmul](self, other)
@@ -324,7 +351,7 @@ class ArrayProtocols(Symbolic):
     all, any = _method(np.all), _method(np.any)
     argmax, argmin, argsort = _method(np.argmax), _method(np.argmin), _method(np.argsort)
     argpartition, nonzero = _method(np.argpartition), _method(np.nonzero)
-    clip, compress, choose = _method(np.clip), _method(np.compress), _method(np.choose)
+    clip, choose = _method(np.clip), _method(np.choose)
     copy, diagonal, dot = _method(np.copy), _method(np.diagonal), _method(np.dot)
     cumprod, cumsum = _method(np.cumprod), _method(np.cumsum)
     flatten = ravel = _method(np.ravel)
@@ -333,6 +360,9 @@ class ArrayProtocols(Symbolic):
     squeeze, swapaxes, take = _method(np.squeeze), _method(np.swapaxes), _method(np.take)
     sum, std, var, trace = _method(np.sum), _method(np.std), _method(np.var), _method(np.trace)
     astype = _method(np.ndarray.astype)
+
+    def compress(self, condition: Any, axis: Any = None) -> Any:
+        return call_answer(np.compress, (condition, self), {"axis": axis})
 
     def conjugate(self) -> Any:
         return call_answer(np.conjugate, (self,), {}) if self.aval.dtype.kind == "c" else self
@@ -380,14 +410,12 @@ class ArrayProtocols(Symbolic):
 
     # --- what would make a traced value mutable, or let it outlive its trace ---
 
-    __setitem__ = _refuses_mutation(
-        "x[index] = value", "x = np.where(mask, value, x), or build x with np.concatenate"
-    )
+    __setitem__ = _refuses_mutation("x[index] = value", "x = fg.at(x)[index].set(value)")
     __delitem__ = _refuses_mutation("del x[index]", "x = np.concatenate([x[:i], x[i + 1:]])")
     sort = _refuses_mutation("x.sort()", "x = np.sort(x)")
     partition = _refuses_mutation("x.partition(k)", "x = np.partition(x, k)")
     fill = _refuses_mutation("x.fill(value)", "x = np.full_like(x, value)")
-    put = _refuses_mutation("x.put(index, value)", "x = np.where(mask, value, x)")
+    put = _refuses_mutation("x.put(index, value)", "x = fg.at(x)[index].set(value)")
     resize = _refuses_mutation("x.resize(shape)", "x = np.resize(x, shape)")
     __reduce_ex__ = _refuses_identity("pickled", "compute its value first: return it")
     __copy__ = _refuses_identity("copied", "it is immutable: use it as it is")

@@ -53,10 +53,10 @@ def _rewritten(node: Expr) -> Expr:
     return node
 
 
-def _build(primitive: Primitive, args: tuple[Expr, ...], **static: Any) -> Expr:
+def _build(primitive: Primitive, args: tuple[Expr, ...], weak: bool = False, **static: Any) -> Expr:
     pairs = tuple(static.items())
-    key = node_key(primitive, args, pairs, False)
-    return find_node(key) or primitive.build(key, args, pairs, False)
+    key = node_key(primitive, args, pairs, weak)
+    return find_node(key) or primitive.build(key, args, pairs, weak)
 
 
 def _number(node: Expr) -> Any:
@@ -67,7 +67,7 @@ def _number(node: Expr) -> Any:
 
 
 def _constant(aval: Aval, value: Any) -> Expr:
-    return _build(full, (), shape=aval.shape, value=value, dtype=aval.dtype)
+    return _build(full, (), aval.weak, shape=aval.shape, value=value, dtype=aval.dtype)
 
 
 def _same(node: Expr, arg: Expr) -> bool:

@@ -16,7 +16,7 @@ from fungrad._expr import Expr
 from fungrad._graph import Graph, make_graph
 from fungrad._tracer import Trace, Tracer, run_in
 from fungrad._tree import TreeDef, flatten
-from fungrad.errors import FungradError
+from fungrad.errors import FungradError, OutputTypeError
 
 
 @attrs.frozen(eq=False)
@@ -99,6 +99,12 @@ def trace_flat(
             for i, leaf in enumerate(leaves):
                 if isinstance(leaf, Tracer) or (is_number_like(leaf) and type(leaf) not in passing):
                     nodes.append(trace.lift(leaf))
+                elif isinstance(leaf, (list, tuple, dict, set)):
+                    raise OutputTypeError(
+                        f"the function returned a {type(leaf).__qualname__}, which is no known "
+                        "container, so traced values in it would get lost; write: fg.tree."
+                        "register(...) for its class, or a list, tuple or dict"
+                    )
                 else:
                     opaque[i] = leaf
             results.append(Result(tree, opaque))

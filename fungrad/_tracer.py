@@ -169,7 +169,7 @@ class Trace:
 
 @attrs.frozen(eq=False)
 class Snapshot:
-    """What a captured array held when it was read: all of it, or of a large one a sample."""
+    """What a captured array held when it was read: a copy, or of a large one a checksum."""
 
     entries: Any
     complete: bool
@@ -177,13 +177,12 @@ class Snapshot:
     @classmethod
     def of(cls, array: Any) -> Snapshot:
         """The snapshot of an array as it is now."""
-        if array.nbytes <= _SNAPSHOT_BYTES:
-            return cls(array.copy(), True)
-        return cls(array.flat[_sample(array.size)], False)
+        complete = array.nbytes <= _SNAPSHOT_BYTES
+        return cls(array.copy() if complete else _checksum(array), complete)
 
     def holds(self, array: Any) -> bool:
-        """Whether the array has not been written to, as far as the snapshot tells."""
-        now = array if self.complete else array.flat[_sample(array.size)]
+        """Whether the array has not been written to."""
+        now = array if self.complete else _checksum(array)
         return bool(now.tobytes() == self.entries.tobytes())
 
     def restored(self, array: Any) -> Any:
@@ -197,11 +196,26 @@ class Snapshot:
 
 
 _SNAPSHOT_BYTES = 1 << 16
-_SAMPLES = 1 << 10
+_ROW = 1 << 12
 
 
-def _sample(size: int) -> Any:
-    return np.linspace(0, size - 1, _SAMPLES).astype(np.intp)
+def _checksum(array: Any) -> Any:
+    """Sums of the entries' bits, modulo 2**64, by position: one pass, no copy."""
+    flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    words = flat[: flat.size // 8 * 8].view(np.uint64)
+    rows = words.size // _ROW
+    sums = np.add.reduce(words[: rows * _ROW].reshape(rows, _ROW), axis=0)
+    return np.concatenate([sums.view(np.uint8), flat[rows * _ROW * 8 :]])
+
+
+_TAKING_LIKE = frozenset(
+    getattr(np, name)
+    for name in (
+        "array", "asarray", "asanyarray", "ascontiguousarray", "asfortranarray", "require",
+        "zeros", "ones", "full", "empty", "eye", "identity", "tri", "arange", "fromiter",
+    )
+)  # fmt: skip
+"""What reaches a tracer only through ``like=``."""
 
 
 class Tracer(ArrayProtocols):
@@ -222,6 +236,13 @@ class Tracer(ArrayProtocols):
         """The trace in which this value exists, if it is still running."""
         self.check_alive()
         return self._trace
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        result = super().__array_function__(func, types, args, kwargs)
+        if func in _TAKING_LIKE and isinstance(result, np.ndarray):
+            # np.asarray(a, like=x): the user asks for an array of the kind of x.
+            return Tracer(self.owner, self._trace.lift(result))
+        return result
 
     def check_alive(self) -> None:
         """Raise if the function to which this tracer belongs has ended."""

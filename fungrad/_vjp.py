@@ -93,7 +93,9 @@ def pushforward(graph: Graph, wrt: Positions) -> Graph:
         inputs = [make_input(i, aval) for i, aval in enumerate(avals)]
         results = iter(substitute(twice, [*inputs[:count], *zeros, *inputs[count:]]))
         pushed = [
-            next(results) if node.aval.inexact else _full(trace, node.aval, 0)._expr
+            cast_like(Tracer(trace, next(results)), node.aval)._expr
+            if node.aval.inexact
+            else _full(trace, node.aval, 0)._expr
             for node in graph.outputs
         ]
         return make_graph(avals, [*graph.outputs, *pushed])

@@ -118,7 +118,7 @@ class TracerConversionError(FungradError, TypeError):
 class TracerMutationError(FungradError, TypeError):
     """Code tried to write into a traced value; traced programs are pure.
 
-    Fails: ``x[0] = 1.0``. Write: ``x = np.where(np.arange(x.size) == 0, 1.0, x)``.
+    Fails: ``x[0] = 1.0``. Write: ``x = fg.at(x)[0].set(1.0)``.
     """
 
 

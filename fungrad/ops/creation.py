@@ -80,18 +80,58 @@ def np_full_like(
 ) -> Any:
     """``np.full_like``, also with a traced fill value."""
     zeros = np.zeros_like(a, dtype=dtype, shape=shape)
-    if not isinstance(fill_value, Tracer):
-        fill_value = np.asarray(fill_value, zeros.dtype)
-        if fill_value.ndim == 0:
-            return full_like(zeros, fill_value.item(), zeros.shape, zeros.dtype)
-    return zeros + fill_value.astype(zeros.dtype)
+    if isinstance(fill_value, Tracer):
+        return np.broadcast_to(fill_value.astype(zeros.dtype), zeros.shape)
+    filling = np.asarray(fill_value, zeros.dtype)
+    if filling.ndim == 0:
+        return full_like(zeros, filling.item(), zeros.shape, zeros.dtype)
+    return np.full(zeros.shape, filling)
 
 
-@implements(np.array, np.asarray)
-def array(object: Any, dtype: Any = None, **_: Any) -> Any:
+# --- arrays from traced values, by like= ---------------------------------------------------------
+
+
+def _array_from(values: Any, dtype: Any, least: int = 0) -> Any:
+    x = _stacked(values)
+    x = x if dtype is None else x.astype(dtype)
+    return x.reshape((1,) * (least - x.ndim) + x.shape) if x.ndim < least else x
+
+
+@implements(np.array)
+def array(
+    object: Any,
+    dtype: Any = None,
+    *,
+    copy: Any = True,
+    order: Any = "K",
+    subok: Any = False,
+    ndmin: int = 0,
+) -> Any:
     """``np.array(nested lists of traced and plain values, like=x)``."""
-    result = _stacked(object)
-    return result if dtype is None or not hasattr(result, "astype") else result.astype(dtype)
+    return _array_from(object, dtype, ndmin)
+
+
+@implements(np.asarray, np.asanyarray)
+def asarray(a: Any, dtype: Any = None, order: Any = None, **_: Any) -> Any:
+    """``np.asarray(a, like=x)``."""
+    return _array_from(a, dtype)
+
+
+@implements(np.ascontiguousarray, np.asfortranarray)
+def ascontiguousarray(a: Any, dtype: Any = None) -> Any:
+    """``np.ascontiguousarray(a, like=x)``: at least 1-d; layout is the program's business."""
+    return _array_from(a, dtype, 1)
+
+
+@implements(np.require)
+def require(a: Any, dtype: Any = None, requirements: Any = None) -> Any:
+    """``np.require(a, like=x)``: layout is the program's business."""
+    return _array_from(a, dtype)
+
+
+def as_dtype(x: Any, dtype: Any) -> Any:
+    """``x`` as an array of that dtype; a plain array of it stays the same object."""
+    return x.astype(dtype) if isinstance(x, Tracer) else np.asarray(x, dtype)
 
 
 def _stacked(values: Any) -> Any:
@@ -146,3 +186,55 @@ def result_type(*arrays_and_dtypes: Any) -> Any:
             for x in arrays_and_dtypes
         ]
     )
+
+
+@implements(np.can_cast)
+def can_cast(from_: Any, to: Any, casting: Any = "safe") -> bool:
+    """``np.can_cast`` of a traced value's dtype."""
+    return np.can_cast(from_.dtype, to, casting)
+
+
+@implements(np.common_type)
+def common_type(*arrays: Any) -> Any:
+    """``np.common_type``."""
+    return np.common_type(*[np.empty(0, x.dtype) for x in arrays])
+
+
+@implements(np.min_scalar_type)
+def min_scalar_type(a: Any) -> Any:
+    """``np.min_scalar_type``: of a 0-d array it depends on the value, which is asked for."""
+    return np.min_scalar_type(a._concrete("np.min_scalar_type", False)) if a.ndim == 0 else a.dtype
+
+
+# --- constants with like=: plain arrays, which any program may capture ---------------------------
+
+
+def _answer_constant(function: Any) -> None:
+    @implements(function)
+    def constant(*args: Any, **kwargs: Any) -> Any:
+        return function(*map(_plain, args), **{k: _plain(v) for k, v in kwargs.items()})
+
+
+def _plain(value: Any) -> Any:
+    """A traced size or bound as a number; the error of leaving if it is differentiated."""
+    if isinstance(value, Tracer) and value.ndim == 0:
+        return value._concrete("a size or bound of an array", value.aval.inexact)
+    return value
+
+
+for _function in (
+    np.zeros, np.ones, np.empty, np.eye, np.identity, np.tri, np.arange, np.frombuffer,
+    np.fromfile, np.fromfunction, np.fromiter, np.fromstring, np.loadtxt, np.genfromtxt,
+):  # fmt: skip
+    _answer_constant(_function)
+
+
+@implements(np.full)
+def np_full(
+    shape: Any, fill_value: Any, dtype: Any = None, order: Any = "C", *, device: Any = None
+) -> Any:
+    """``np.full(shape, fill_value, like=x)``, also with a traced fill value."""
+    if not isinstance(fill_value, Tracer):
+        return np.full(shape, fill_value, dtype)
+    value = fill_value if dtype is None else fill_value.astype(dtype)
+    return np.broadcast_to(value, shape)

@@ -7,6 +7,7 @@ user's program arrives as a Python number.
 
 from __future__ import annotations
 
+import cmath
 import math
 from importlib import import_module
 from typing import Any
@@ -23,6 +24,7 @@ from fungrad._primitive import (
     implements,
     special_answers,
 )
+from fungrad._tracer import Tracer
 
 # --- arithmetic ------------------------------------------------------------------------------
 
@@ -45,22 +47,33 @@ def _divide_vjp(ct: Any, y: Any, a: Any, b: Any) -> tuple[Any, Any]:
 divide = elementwise(np.divide, INDEX, vjp=_divide_vjp)
 
 
-def _power_partials(y: Any, a: Any, b: Any) -> tuple[Any, Any]:
+def power_partials(y: Any, a: Any, b: Any) -> tuple[Any, Any]:
+    """``b a**(b-1)`` and ``y log(a)``, with what they are at 0 and at infinity."""
     # Each partial is computed only if it is asked for, so an undefined one never reaches the other.
     if isinstance(b, (int, float, complex)):
-        return (b * a ** (b - 1) if b != 0 else ZERO), INDEX
-    # x**0 is constant also at x = 0, where 0 * x**-1 would be NaN.
-    of_base = b * np.power(a, np.where(b == 0, 1, b) - 1)
+        return (ZERO if b == 0 or cmath.isinf(b) else b * a ** (b - 1)), INDEX
+    # x**0 and x**inf are constant around x, where 0 * x**-1 and inf * 0 would be NaN.
+    finite = np.where(np.isinf(b), 0, b)
+    of_base = finite * np.power(a, np.where(finite == 0, 1, finite) - 1)
     if isinstance(a, (int, float)):
         return of_base, y * (math.log(a) if a > 0 else 0.0 if a == 0 else math.nan)
+    if isinstance(a, complex):
+        return of_base, y * cmath.log(a)
     if a.dtype.kind == "c":
         return of_base, y * np.log(a)
-    # 0**b is constant for b > 0; a negative base has no derivative: NaN, without log's warning.
-    defined = np.where(a > 0, a, np.where((a == 0) & (b >= 0), 1, math.nan))
+    # Where y is 0 it is so for all b near by (0**2, inf**-2), and log would be infinite; a negative
+    # base has no derivative: NaN, without log's warning.
+    defined = np.where((y == 0) | (a == 0), 1, np.where(a > 0, a, math.nan))
     return of_base, y * np.log(defined)
 
 
-power = elementwise(np.power, _power_partials)
+def _floatpower_partials(y: Any, a: Any, b: Any) -> tuple[Any, Any]:
+    wide = [x.astype(y.dtype) if isinstance(x, Tracer) else x for x in (a, b)]
+    return power_partials(y, *wide)
+
+
+power = elementwise(np.power, power_partials)
+float_power = elementwise(np.float_power, _floatpower_partials)
 
 # --- exponentials and logarithms ---------------------------------------------------------------
 
@@ -68,17 +81,32 @@ exp = elementwise(np.exp, lambda y, a: (y,))
 exp2 = elementwise(np.exp2, lambda y, a: (math.log(2) * y,))
 expm1 = elementwise(np.expm1, lambda y, a: (np.exp(a),))  # y + 1 would cancel where y is near -1
 log = elementwise(np.log, lambda y, a: (1 / a,))
-log2 = elementwise(np.log2, lambda y, a: (1 / (math.log(2) * a),))
-log10 = elementwise(np.log10, lambda y, a: (1 / (math.log(10) * a),))
+log2 = elementwise(np.log2, lambda y, a: (1 / math.log(2) / a,))
+log10 = elementwise(np.log10, lambda y, a: (1 / math.log(10) / a,))
 log1p = elementwise(np.log1p, lambda y, a: (1 / (1 + a),))
 
 
+def _difference(a: Any, b: Any) -> Any:
+    """``a - b``, and 0 where both are the same infinity."""
+    if any(isinstance(x, (int, float)) and math.isfinite(x) for x in (a, b)):
+        return a - b
+    same = np.equal(a, b)
+    return np.where(same, 0, a) - np.where(same, 0, b)
+
+
 def _logaddexp_partials(y: Any, a: Any, b: Any) -> tuple[Any, Any]:
-    # exp(a - y), but also right where both operands are -inf or inf.
-    return sigmoid(a - b), sigmoid(b - a)
+    # exp(a - y), but also where both operands are inf or -inf: equal operands share evenly.
+    difference = _difference(a, b)
+    return sigmoid(difference), sigmoid(-difference)
+
+
+def _logaddexp2_partials(y: Any, a: Any, b: Any) -> tuple[Any, Any]:
+    difference = math.log(2) * _difference(a, b)
+    return sigmoid(difference), sigmoid(-difference)
 
 
 logaddexp = elementwise(np.logaddexp, _logaddexp_partials, analytic=False)
+logaddexp2 = elementwise(np.logaddexp2, _logaddexp2_partials, analytic=False)
 
 
 def sigmoid_value(x: Any) -> Any:
@@ -100,17 +128,27 @@ cos = elementwise(np.cos, lambda y, a: (-np.sin(a),))
 tan = elementwise(np.tan, lambda y, a: (1 + y * y,))
 arcsin = elementwise(np.arcsin, lambda y, a: (1 / np.sqrt((1 - a) * (1 + a)),))
 arccos = elementwise(np.arccos, lambda y, a: (-1 / np.sqrt((1 - a) * (1 + a)),))
-arctan = elementwise(np.arctan, lambda y, a: (1 / (1 + a * a),))
+arctan = elementwise(np.arctan, lambda y, a: (np.square(1 / _hypotenuse(a)),))
 sinh = elementwise(np.sinh, lambda y, a: (np.cosh(a),))
 cosh = elementwise(np.cosh, lambda y, a: (np.sinh(a),))
 # 1 - y*y loses relative accuracy for |a| > 5; 1/cosh(a)**2 would cost another transcendental.
 tanh = elementwise(np.tanh, lambda y, a: (1 - y * y,))
-arcsinh = elementwise(np.arcsinh, lambda y, a: (1 / np.sqrt(1 + a * a),))
-arccosh = elementwise(np.arccosh, lambda y, a: (1 / np.sqrt((a - 1) * (a + 1)),))
+arcsinh = elementwise(np.arcsinh, lambda y, a: (1 / _hypotenuse(a),))
+arccosh = elementwise(np.arccosh, lambda y, a: (1 / (np.sqrt(a - 1) * np.sqrt(a + 1)),))
 arctanh = elementwise(np.arctanh, lambda y, a: (1 / ((1 - a) * (1 + a)),))
-arctan2 = elementwise(
-    np.arctan2, lambda y, a, b: (b / (a * a + b * b), -a / (a * a + b * b)), analytic=False
+deg2rad, radians = (
+    elementwise(ufunc, lambda y, a: (math.pi / 180,), analytic=False)
+    for ufunc in (np.deg2rad, np.radians)
 )
+rad2deg, degrees = (
+    elementwise(ufunc, lambda y, a: (180 / math.pi,), analytic=False)
+    for ufunc in (np.rad2deg, np.degrees)
+)
+
+
+def _hypotenuse(a: Any) -> Any:
+    """``sqrt(1 + a * a)``, where possible without overflow of the square."""
+    return np.sqrt(1 + a * a) if a.dtype.kind == "c" else np.hypot(1, a)
 
 
 def _over_or_zero(a: Any, b: Any) -> Any:
@@ -118,10 +156,20 @@ def _over_or_zero(a: Any, b: Any) -> Any:
     return np.where(b == 0, 0, a / np.where(b == 0, 1, b))
 
 
-hypot = elementwise(
-    np.hypot, lambda y, a, b: (_over_or_zero(a, y), _over_or_zero(b, y)), analytic=False
-)
+def _cosine(a: Any, length: Any) -> Any:
+    """``a / length`` for a leg and the hypotenuse; 0 at the origin, and the limit far out."""
+    special = (length == 0) | np.isinf(length)
+    limit = np.where(np.isinf(a), np.sign(a), 0)
+    return np.where(special, limit, a / np.where(special, 1, length))
 
+
+def _arctan2_partials(y: Any, a: Any, b: Any) -> tuple[Any, Any]:
+    length = np.hypot(a, b)
+    return _over_or_zero(_cosine(b, length), length), _over_or_zero(-_cosine(a, length), length)
+
+
+arctan2 = elementwise(np.arctan2, _arctan2_partials, analytic=False)
+hypot = elementwise(np.hypot, lambda y, a, b: (_cosine(a, y), _cosine(b, y)), analytic=False)
 
 # Like sqrt, but with derivative 0 at 0: the subgradient of a norm at its minimum.
 root = elementwise(
@@ -143,6 +191,23 @@ maximum, minimum, fmax, fmin = (
 )
 
 
+def _sign_vjp(ct: Any, y: Any, a: Any) -> tuple[Any]:
+    # d(a / |a|) = (da - y Re(conj(y) da)) / |a|: only the turning part of da moves the direction.
+    return (_over_or_zero(ct - np.real(ct * y) * np.conjugate(y), np.abs(a)),)
+
+
+sign = elementwise(np.sign, ZERO, spellings=())
+complex_sign = elementwise(
+    np.sign, INDEX, name="complex_sign", vjp=_sign_vjp, spellings=(), analytic=False
+)
+
+
+@implements(np.sign)
+def np_sign(x: Any) -> Any:
+    """``np.sign``: piecewise constant for real numbers, the direction ``x / |x|`` for complex."""
+    return complex_sign(x) if x.dtype.kind == "c" else sign(x)
+
+
 def _absolute_partials(y: Any, a: Any) -> tuple[Any]:
     return (np.conjugate(np.sign(a)) if a.dtype.kind == "c" else np.sign(a),)
 
@@ -150,7 +215,8 @@ def _absolute_partials(y: Any, a: Any) -> tuple[Any]:
 absolute = elementwise(np.absolute, _absolute_partials, analytic=False)
 fabs = elementwise(np.fabs, lambda y, a: (np.sign(a),), analytic=False)
 remainder = elementwise(np.remainder, lambda y, a, b: (1, -np.floor_divide(a, b)), analytic=False)
-fmod = elementwise(np.fmod, lambda y, a, b: (1, -np.trunc(a / b)), analytic=False)
+# a - y is the multiple of b that was taken off; a / b may round to the next integer.
+fmod = elementwise(np.fmod, lambda y, a, b: (1, -np.rint((a - y) / b)), analytic=False)
 
 
 _CLIP_UFUNC = import_module("numpy._core.umath").clip  # what a.clip(low, x) calls; private
@@ -170,7 +236,7 @@ def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: 
 
 def _where_vjp(ct: Any, y: Any, condition: Any, a: Any, b: Any) -> tuple[Any, Any, Any]:
     # Selecting, not multiplying: an infinite cotangent must not become NaN on the other side.
-    return INDEX, where(condition, ct, 0), where(condition, 0, ct)
+    return ZERO, where(condition, ct, 0), where(condition, 0, ct)
 
 
 def where_value(condition: Any, a: Any, b: Any) -> Any:
@@ -179,7 +245,12 @@ def where_value(condition: Any, a: Any, b: Any) -> Any:
 
 
 where = elementwise(
-    where_value, INDEX, name="where", vjp=_where_vjp, template="np.where({0}, {1}, {2})[()]", fresh=True
+    where_value,
+    INDEX,
+    name="where",
+    vjp=_where_vjp,
+    template="np.where({0}, {1}, {2})[()]",
+    fresh=True,
 )
 
 
@@ -225,7 +296,7 @@ def imag(val: Any) -> Any:
 # --- zero derivative: stated, not omitted --------------------------------------------------------
 
 for _ufunc in (
-    np.sign, np.floor, np.ceil, np.trunc, np.rint, np.floor_divide, np.signbit,
+    np.floor, np.ceil, np.trunc, np.rint, np.floor_divide, np.signbit,
     np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal,
     np.logical_and, np.logical_or, np.logical_xor, np.logical_not,
     np.isnan, np.isfinite, np.isinf,

@@ -275,7 +275,10 @@ def _getitem(x: Any, index: Any) -> Any:
 def _canonical(item: slice, size: int) -> slice:
     """The slice with its bounds resolved, so that equal reads are one node."""
     start, stop, step = item.indices(size)
-    if len(range(start, stop, step)) == size and step == 1:
+    length = len(range(start, stop, step))
+    if length == 0:
+        return slice(0, 0)
+    if length == size and step == 1:
         return slice(None)
     return slice(start, stop if stop >= 0 else None, step)
 

@@ -122,6 +122,8 @@ def _answer_extremum(function: Any, ufunc: np.ufunc, reduce: Primitive) -> None:
                 )
             a = np.where(where, a, initial)
         axes = axes_of(a, axis)
+        if initial is not None:  # NumPy casts it, so it never promotes
+            initial = np.asarray(initial).astype(a.dtype) if np.isscalar(initial) else initial
         if initial is not None and a.size == 0:
             shape = reduced_shape(a.shape, axes)
             return kept(np.full_like(a, initial, shape=shape), a, axes, keepdims)

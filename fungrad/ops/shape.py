@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from fungrad._aval import Aval, make_aval
-from fungrad._primitive import answers, implements, primitive
+from fungrad._primitive import ZERO, Unwritten, answers, implements, primitive
 from fungrad._tracer import Tracer
 from fungrad.errors import ShapeMismatchError
 
@@ -78,11 +78,21 @@ def squeeze(a: Any, axis: Any = None) -> Any:
     return a.reshape(tuple([n for i, n in enumerate(a.shape) if i not in places]))
 
 
-@implements(np.atleast_1d)
-def atleast_1d(*arrays: Any) -> Any:
-    """``np.atleast_1d``."""
-    out = tuple([a.reshape((1,)) if np.ndim(a) == 0 else a for a in arrays])
-    return out[0] if len(out) == 1 else out
+def _answer_atleast(function: Any, before: tuple[int, ...], after: tuple[int, ...]) -> None:
+    """``before[n]`` and ``after[n]``: how many axes are put around the ``n`` of an array."""
+
+    @implements(function)
+    def atleast(*arrays: Any) -> Any:
+        out = []
+        for x in _as_arrays(arrays):
+            around = (before[x.ndim], after[x.ndim]) if x.ndim < len(before) else (0, 0)
+            out.append(x.reshape(((1,) * around[0]) + x.shape + ((1,) * around[1])))
+        return out[0] if len(out) == 1 else tuple(out)
+
+
+_answer_atleast(np.atleast_1d, (1,), (0,))
+_answer_atleast(np.atleast_2d, (2, 1), (0, 0))
+_answer_atleast(np.atleast_3d, (2, 1, 0), (1, 1, 1))
 
 
 # --- transpose -------------------------------------------------------------------------------
@@ -175,6 +185,22 @@ astype_p = primitive(
     vjp=lambda ct, y, x, dtype: (ct,),  # the engine casts back
     batch=lambda batched, size, x, dtype: x.astype(dtype),
     fresh=True,
+    analytic=False,
+)
+
+
+def number_value(x: Any, *, dtype: np.dtype[Any]) -> Any:
+    """A Python integer as ``dtype``; NumPy's ``OverflowError`` if it does not fit."""
+    return dtype.type(int(x))
+
+
+number_p = primitive(
+    "number",
+    value=number_value,
+    aval=lambda x, dtype: make_aval((), dtype),
+    vjp=ZERO,
+    batch=Unwritten("Python numbers are the same for all examples"),
+    fresh=True,
 )
 
 
@@ -184,6 +210,8 @@ def astype(x: Any, dtype: Any, order: str = "K", casting: str = "unsafe", **_: A
     target = np.dtype(dtype)
     if not np.can_cast(x.dtype, target, casting):  # type: ignore[arg-type]
         raise TypeError(f"cannot cast from {x.dtype} to {target} by the rule {casting!r}")
+    if x.aval.weak and x.dtype.kind == "i" and target.kind in "iu":
+        return number_p(x, dtype=target)
     return x if target == x.dtype and not x.aval.weak else astype_p(x, dtype=target)
 
 

@@ -11,9 +11,11 @@ import numpy as np
 from fungrad._aval import Aval
 from fungrad._batch import batch
 from fungrad._trace import trace_flat
+from fungrad._tracer import Tracer
 from fungrad._vjp import pullback, split
 from fungrad.compile import run
 from fungrad.errors import ComplexOutputError
+from fungrad.ops.shape import cast_like
 from fungrad.transforms._arguments import Argnums, choose, differentiable_avals
 from fungrad.transforms.derivative import grad
 
@@ -68,16 +70,20 @@ def jacobian(f: Function, argnums: Argnums = 0) -> Function:
             flags = (*[False] * len(residuals), True)
             rows = batch(after, flags, node.aval.size)
             cotangents = run(rows, [*residuals, _unit_cotangents(node.aval)])
-            block = chosen.regroup(
-                [
-                    np.reshape(ct, (*node.aval.shape, *aval.shape))
-                    for ct, aval in zip(cotangents, avals, strict=True)
-                ]
-            )
+            pairs = zip(cotangents, avals, strict=True)
+            block = chosen.regroup([_block(ct, node.aval, aval) for ct, aval in pairs])
             blocks.append(block[0] if hasattr(argnums, "__index__") else block)
         return traced.results[0].rebuild(blocks)
 
     return jacobian_function
+
+
+def _block(ct: Any, out: Aval, into: Aval) -> Any:
+    """One block of the Jacobian; between Python numbers, a Python number."""
+    block: Any = np.reshape(ct, out.shape + into.shape)
+    if isinstance(block, Tracer):
+        return cast_like(block, into.with_weak(out.weak and into.weak))
+    return block.item() if out.weak and into.weak else block[()]
 
 
 def _unit_cotangents(aval: Aval) -> Any:

@@ -187,6 +187,8 @@ def _signature(leaves: list[Any]) -> tuple[Hashable, list[Any]]:
             key.append(leaf.aval)
         elif is_number_like(leaf) and kind not in SCALAR_TYPES:
             key.append((leaf.shape, leaf.dtype))
+        elif isinstance(leaf, np.ndarray):
+            aval_of(leaf)  # raises: a matrix or masked array has operators of its own
         else:
             key.append(("static", bits_key(leaf)))
             continue
