@@ -283,7 +283,7 @@ def test_flags_and_schedules_select_a_program():
 
 
 @every_optimizer
-@pytest.mark.parametrize("rate", [RATE, *SCHEDULES.values()], ids=repr)
+@pytest.mark.parametrize("rate", [RATE, *SCHEDULES.values()], ids=["number", *SCHEDULES])
 def test_a_jitted_step_equals_the_plain_one(name, rate):
     step, _ = counted_step()
     params, opt = PARAMS, MAKERS[name](PARAMS, rate)
@@ -449,7 +449,9 @@ def test_no_parameters(name):
 
 
 @every_optimizer
-@pytest.mark.parametrize("rate", [RATE, warm_up, Cosine(RATE, 3)], ids=repr)
+@pytest.mark.parametrize(
+    "rate", [RATE, warm_up, Cosine(RATE, 3)], ids=["number", "function", "tree"]
+)
 def test_pickle_and_copy(name, rate):
     _, opt = MAKERS[name](PARAMS, rate).update(PARAMS, PARAMS)
     for clone in (pickle.loads(pickle.dumps(opt)), copy.deepcopy(opt), copy.copy(opt)):

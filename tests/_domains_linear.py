@@ -1,0 +1,228 @@
+"""Rows of the primitives of linear algebra and of Fourier transforms.
+
+Signs and phases of eigenvectors and singular vectors are arbitrary, so their cases are functions
+that do not depend on them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import numpy as np
+
+from fungrad.ops.determinants import lift_p
+from tests._domains import (
+    NUMBERS,
+    REAL,
+    Case,
+    Draw,
+    Function,
+    Operand,
+    Row,
+    Shape,
+    away_from_zero,
+    on,
+    within,
+)
+
+LAPACK = ("float32", "float64", "complex64", "complex128")
+
+
+def regular(rng: np.random.Generator, shape: Shape) -> Any:
+    """Matrices that are far from singular."""
+    return rng.uniform(-1, 1, shape) + 3 * np.eye(*shape[-2:])
+
+
+def symmetric(rng: np.random.Generator, shape: Shape) -> Any:
+    """Symmetric matrices, positive definite, whose eigenvalues are not near each other."""
+    half = rng.uniform(-0.3, 0.3, shape)
+    return half + np.swapaxes(half, -1, -2) + np.diag(3.0 * np.arange(1, shape[-1] + 1))
+
+
+def spread(rng: np.random.Generator, shape: Shape) -> Any:
+    """Matrices whose singular values are not near each other."""
+    values = np.zeros(shape[-2:])
+    np.fill_diagonal(values, 2.0 * np.arange(1, min(shape[-2:]) + 1))
+    return rng.uniform(-0.3, 0.3, shape) + values
+
+
+def _products(v: Any) -> Any:
+    """``vvᴴ`` of every column."""
+    rows = np.swapaxes(v, -1, -2)
+    return rows[..., :, None] * rows[..., None, :].conj()
+
+
+def _projector(v: Any) -> Any:
+    """Onto the space that the columns span."""
+    return v @ np.swapaxes(v, -1, -2).conj()
+
+
+SQUARE: tuple[Shape, ...] = ((3, 3), (1, 1), (0, 0), (2, 3, 3), (0, 2, 2), (2, 1, 2, 2))
+ANY: tuple[Shape, ...] = ((3, 3), (4, 2), (2, 4), (1, 3), (3, 1), (2, 3, 2))
+
+
+def _of_matrices(
+    function: Function, shapes: tuple[Shape, ...], draw: Draw, label: str = ""
+) -> tuple[Case, ...]:
+    return tuple(on(f"{label} {shape}", function, shape, draw=draw) for shape in shapes)
+
+
+def _row(*cases: Case, rounding: float = 64.0) -> Row:
+    return Row(cases, gradient_dtypes=LAPACK, rounding=rounding)
+
+
+def _systems(*shapes: tuple[Shape, Shape]) -> tuple[Case, ...]:
+    return tuple(
+        Case(
+            f"{a} and {b}",
+            lambda a, b: np.linalg.solve(a, b),
+            (Operand(a, regular), Operand(b)),
+        )
+        for a, b in shapes
+    )
+
+
+def _least_squares(label: str, part: int, a: Shape, b: Shape) -> Case:
+    return Case(
+        f"{label}, {a} and {b}",
+        lambda a, b: np.linalg.lstsq(a, b)[part],
+        (Operand(a, spread), Operand(b)),
+    )
+
+
+def _lifting(part: int, matrix: Any, expected: Any) -> Case:
+    """What is added to a singular (or to a regular) matrix."""
+    return Case(
+        f"part {part} at {matrix}",
+        lambda a: lift_p(a)[part],
+        (Operand(np.shape(matrix), lambda rng, shape: np.asarray(matrix)),),
+        lambda a: np.asarray(expected, a.dtype),
+    )
+
+
+def _vectors_of_svd(full: bool) -> Function:
+    def pairs(a: Any) -> Any:
+        u, _, vh = np.linalg.svd(a, full_matrices=full)
+        k = min(a.shape[-2:])
+        return np.swapaxes(u[..., :k], -1, -2)[..., :, :, None] * vh[..., :k, None, :]
+
+    return pairs
+
+
+def _rest_of_svd(a: Any) -> Any:
+    u, _, vh = np.linalg.svd(a)
+    k = min(a.shape[-2:])
+    rest = np.sum(_projector(u[..., k:]), axis=(-2, -1))
+    return rest + np.sum(_projector(np.swapaxes(vh[..., k:, :], -1, -2)), axis=(-2, -1))
+
+
+def _rest_of_qr(a: Any) -> Any:
+    q, r = np.linalg.qr(a, mode="complete")
+    return _projector(q[..., r.shape[-1] :])
+
+
+LINALG: dict[str, Row] = {
+    "inv": _row(*_of_matrices(lambda a: np.linalg.inv(a), SQUARE, regular)),
+    "solve": _row(*_systems(
+        ((3, 3), (3,)), ((3, 3), (3, 2)), ((2, 3, 3), (3,)), ((2, 2, 2), (2, 2)),
+        ((3, 3), (2, 3, 1)), ((2, 1, 2, 2), (3, 2, 2)), ((1, 1), (1,)), ((0, 0), (0,)),
+        ((2, 2), (2, 0)), ((0, 2, 2), (2,)),
+    )),
+    "det": _row(*_of_matrices(lambda a: np.linalg.det(a), SQUARE, regular)),
+    "lift": Row((
+        _lifting(0, np.eye(3), np.zeros((3, 3))),
+        _lifting(1, np.eye(3), np.zeros((3, 2))),
+        _lifting(3, np.eye(3), 1.0),
+        _lifting(0, np.diag([4.0, 2.0, 0.0]), np.diag([0.0, 4.0, 4.0])),
+        _lifting(3, np.diag([4.0, 2.0, 0.0]), 1.0),
+        _lifting(0, np.diag([0.0, 2.0, 0.0]), np.diag([2.0, 0.0, 2.0])),
+        _lifting(0, np.zeros((3, 3)), np.eye(3)),
+        _lifting(3, np.zeros((3, 3)), 0.0),
+        _lifting(2, np.zeros((3, 3)), np.zeros((3, 2))),
+        _lifting(0, np.zeros((1, 1)), np.eye(1)),
+        _lifting(3, np.zeros((2, 0, 0)), np.ones(2)),
+    ), dtypes=("float32", "float64"), gradient_dtypes=("float32", "float64")),
+    "slogdet": _row(
+        *_of_matrices(lambda a: np.linalg.slogdet(a)[1], SQUARE, regular, "logarithm"),
+        *_of_matrices(lambda a: np.linalg.slogdet(a)[0], SQUARE, regular, "sign"),
+    ),
+    "cholesky": _row(
+        *_of_matrices(lambda a: np.linalg.cholesky(a), SQUARE, symmetric),
+        *_of_matrices(lambda a: np.linalg.cholesky(a, upper=True), SQUARE, symmetric, "upper"),
+    ),
+    "qr": _row(
+        *_of_matrices(lambda a: np.linalg.qr(a)[0], ANY, spread, "Q"),
+        *_of_matrices(lambda a: np.linalg.qr(a).R, ANY, spread, "R"),
+        *_of_matrices(lambda a: np.linalg.qr(a, "r"), ((3, 2),), spread, "R alone"),
+        *_of_matrices(lambda a: np.linalg.qr(a, "complete")[1], ((4, 2),), spread, "complete R"),
+        *_of_matrices(_rest_of_qr, ((4, 2), (2, 3, 1)), spread, "orthogonal to A"),
+    ),
+    "eigh": _row(
+        *_of_matrices(lambda a: np.linalg.eigh(a)[0], SQUARE, symmetric, "values"),
+        *_of_matrices(lambda a: _products(np.linalg.eigh(a)[1]), SQUARE, symmetric, "vectors"),
+        *_of_matrices(lambda a: _products(np.linalg.eigh(a, "U").eigenvectors), ((3, 3),),
+                      symmetric, "upper"),
+    ),
+    "eigvalsh": _row(
+        *_of_matrices(lambda a: np.linalg.eigvalsh(a), SQUARE, symmetric),
+        *_of_matrices(lambda a: np.linalg.eigvalsh(a, UPLO="u"), SQUARE, symmetric, "upper"),
+    ),
+    "eig": _row(
+        *_of_matrices(lambda a: np.linalg.eig(a * 1j)[0], SQUARE[:4], symmetric, "values"),
+        *_of_matrices(lambda a: np.linalg.eig(a * 1j)[1], SQUARE[:4], symmetric, "vectors"),
+    ),
+    "eigvals": _row(*_of_matrices(lambda a: np.linalg.eigvals(a * 1j), SQUARE, symmetric)),
+    "svd": _row(
+        *_of_matrices(lambda a: np.linalg.svd(a)[1], ANY, spread, "values"),
+        *_of_matrices(_vectors_of_svd(False), ANY, spread, "vectors"),
+        *_of_matrices(_vectors_of_svd(True), ((4, 2), (2, 3)), spread, "all vectors"),
+        *_of_matrices(_rest_of_svd, ((4, 2), (2, 3)), spread, "orthogonal to A"),
+    ),
+    "svdvals": _row(
+        *_of_matrices(lambda a: np.linalg.svdvals(a), ANY, spread),
+        *_of_matrices(lambda a: np.linalg.norm(a, "nuc"), ((3, 2),), spread, "norm"),
+    ),
+    "pinv": _row(
+        *_of_matrices(lambda a: np.linalg.pinv(a), ANY, spread),
+        Case("rcond", lambda a, r: np.linalg.pinv(a, r),
+             (Operand((2, 3, 2), spread), Operand((2,), within(0.01, 0.02), False))),
+    ),
+    "lstsq": _row(
+        _least_squares("solution", 0, (4, 2), (4,)),
+        _least_squares("solution", 0, (4, 2), (4, 3)),
+        _least_squares("solution", 0, (2, 3), (2,)),
+        _least_squares("singular values", 3, (4, 2), (4,)),
+    ),
+}  # fmt: skip
+
+
+def _transforms(function: Function, draw: Draw | None = None) -> tuple[Case, ...]:
+    """Lengths cut, kept and padded, even and odd, along every axis, by every norm."""
+    table: list[tuple[Shape, Any, int, str | None]] = [
+        ((4,), None, -1, None), ((5,), None, 0, "ortho"), ((4,), 3, -1, "forward"),
+        ((4,), 7, 0, "backward"), ((5,), 8, 0, None), ((2, 3), None, 0, None), ((2, 3), 4, 1, None),
+        ((2, 4, 3), 5, -2, "ortho"), ((3,), 1, 0, None), ((3,), 2, 0, "forward"),
+        ((0, 4), None, 1, None),
+    ]  # fmt: skip
+    return tuple(
+        on(
+            f"{shape} n={n} axis={axis} norm={norm}",
+            lambda x, n=n, axis=axis, norm=norm: function(x, n, axis, norm),
+            shape,
+            draw=draw or away_from_zero(),
+        )
+        for shape, n, axis, norm in table
+    )
+
+
+def _fourier(function: Function, dtypes: tuple[str, ...] = NUMBERS) -> Row:
+    return Row(_transforms(function), dtypes=dtypes)
+
+
+FOURIER: dict[str, Row] = {
+    "fft": _fourier(np.fft.fft),
+    "ifft": _fourier(np.fft.ifft),
+    "rfft": attrs.evolve(_fourier(np.fft.rfft), gradient_dtypes=REAL),
+    "irfft": _fourier(np.fft.irfft),
+}

@@ -1,0 +1,348 @@
+"""Compiled programs give the bits of the interpreter and of NumPy, and touch nobody's memory."""
+
+import ast
+import re
+import tracemalloc
+from importlib import import_module
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+import fungrad as fg
+from fungrad._aval import aval_of
+from fungrad._evaluate import interpret
+from fungrad._simplify import simplify
+from fungrad._trace import trace_flat
+
+source_module = import_module("fungrad.compile.source")
+
+
+def normal(*shape, dtype=np.float64):
+    return np.random.default_rng(len(shape) + 3).normal(size=shape).astype(dtype)
+
+
+def interpreted_and_compiled(f, *args):
+    """The outputs of the program of ``f``, by the interpreter and by its generated source."""
+    traced = trace_flat(lambda leaves: (f(*leaves),), [aval_of(x) for x in args], args)
+    graph = simplify(traced.graph)
+    values = [np.asarray(value) for value in (*args, *traced.captures)]
+    compiled = source_module.build(graph, tuple([v.flags.c_contiguous for v in values]))
+    return interpret(graph, values), compiled(*values)
+
+
+TWICE = np.array([2, 2, 0])
+PROGRAMS = {
+    "x + x.T": lambda x: x + x.T,
+    "x.T - x": lambda x: np.exp(x).T - np.exp(x),
+    "reversed": lambda x: x[::-1] + x,
+    "reversed columns of a temporary": lambda x: (x * 2)[:, ::-1] + x * 2,
+    "temporary minus its own reverse": lambda x: np.exp(x) - np.exp(x)[::-1, ::-1],
+    "reshape": lambda x: np.sin(x).reshape(-1) * 2 + np.ravel(x),
+    "reshape and back": lambda x: (np.sin(x).reshape(-1) * 2).reshape(x.shape) + np.sin(x),
+    "transpose of a temporary, then both": lambda x: np.sin(x) * 2 + (np.sin(x) * 2).T,
+    "diamond": lambda x: (lambda y: (y + 1) * (y - 1) + y)(np.exp(x)),
+    "deep diamond": lambda x: (lambda y: ((y + 1) * (y - 1) + y * y) / (y + 2) - y)(x * 0.5),
+    "first row": lambda x: np.exp(x) - np.exp(x)[0],
+    "first column": lambda x: np.exp(x) * np.exp(x)[:, :1],
+    "one entry": lambda x: (x * 3) / (x * 3)[1, 1],
+    "broadcast view": lambda x: np.broadcast_to((x * 2)[0], x.shape) + x * 2,
+    "sum of a temporary": lambda x: np.exp(x) / np.sum(np.exp(x), axis=1, keepdims=True),
+    "softmax": lambda x: (lambda e: e / e.sum(-1, keepdims=True))(np.exp(x - x.max(-1, keepdims=True))),
+    "matmul in a chain": lambda x: (x @ x) * 2 + x @ x.T,
+    "matmul of itself": lambda x: (x + 1) @ (x + 1),
+    "matmul, view, reuse": lambda x: ((x @ x).T @ (x @ x)) - 1,
+    "concatenate": lambda x: np.concatenate([x * 2, x[::-1] * 2]) + 1,
+    "concatenate of one temporary": lambda x: np.concatenate([np.sin(x), np.sin(x)]) * 3,
+    "stack": lambda x: np.stack([x * 2, (x * 2).T]).sum(0) - x,
+    "where": lambda x: np.where(x > 0, np.sqrt(np.abs(x)), -x) * 2 + x,
+    "masks": lambda x: ((x > 0) & ~(x > 1) | (x < -1)) * x,
+    "gather": lambda x: (x * 2)[[0, 0, 1]] + (x * 2)[[1, 2, 0]] * x[TWICE],
+    "scatter": lambda x: fg.grad(lambda x: np.sum(np.exp(x[[0, 1, 0]]) * x[2::-1]))(x),
+    "several results": lambda x: (np.exp(x), np.exp(x) + 1, np.exp(x).T, x, np.exp(x)[0]),
+    "a result that is used further": lambda x: (lambda y: (y, y * 2 + 1, (y * 2).T))(np.sin(x)),
+    "gradient": fg.grad(lambda x: np.sum(np.tanh(x @ x.T) ** 2 * x)),
+    "second derivative": fg.grad(lambda x: np.sum(fg.grad(lambda y: np.sum(np.sin(y @ y)))(x) ** 2)),
+    "dtypes": lambda x: (x.astype(np.float32) * 2).astype(np.float64) + (x > 0) + x.astype(np.int64),
+    "integers": lambda x: ((x * 10).astype(np.int64) // 3) % 4 - 1,
+    "complex": lambda x: np.abs((x * 1j + 2) * (x - 1j)) + (x * 1j).real,
+    "sum over mixed layouts": lambda x: np.sum(x.T * 2 + x) + np.sum((x.T + 1) * (x - 1).T),
+    "sums of mixed layouts": lambda x: (np.exp(x.T) * x).sum(0) + (x - x.T * 3).sum(1),
+    "scalars": lambda x: (x.sum() * 2 + x.mean()) / 3 - x[0, 0] * 2,
+    "ternary reuse": lambda x: (lambda a, b: (a * b + a) * (b - a))(np.sin(x), np.cos(x)),
+    "clip and maximum": lambda x: np.maximum(np.clip(x * 2, -1, 1), (x * 2)[::-1]),
+    "moved axes": lambda x: np.moveaxis(x.reshape(x.shape[0], 1, -1) * 2, 0, -1) + 1,
+    "zeros": lambda x: np.zeros_like(x) - x * np.ones_like(x) + np.full_like(x, 3.0),
+}  # fmt: skip
+
+
+def layouts(x):
+    """The same values in all kinds of memory."""
+    wide = np.zeros((2 * x.shape[0], 3 * x.shape[1]), x.dtype)
+    wide[::2, ::3] = x
+    read_only = x.copy()
+    read_only.flags.writeable = False
+    unaligned = np.frombuffer(b"\0" + x.tobytes(), x.dtype, offset=1).reshape(x.shape)
+    return {
+        "C": x.copy(), "Fortran": np.asfortranarray(x), "strided": wide[::2, ::3],
+        "reversed": x[::-1, ::-1].copy()[::-1, ::-1], "read-only": read_only,
+        "unaligned": unaligned, "swapped bytes": x.astype(x.dtype.newbyteorder()),
+    }  # fmt: skip
+
+
+def assert_same(actual, expected):
+    actual, expected = fg.tree.leaves(actual), fg.tree.leaves(expected)
+    assert len(actual) == len(expected)
+    for a, b in zip(actual, expected, strict=True):
+        assert np.asarray(a).dtype == np.asarray(b).dtype
+        assert_array_equal(a, b, strict=isinstance(b, np.ndarray) and b.ndim > 0)
+        assert_array_equal(np.signbit(np.real(a)), np.signbit(np.real(b)))
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_compiled_interpreted_and_plain_give_equal_bits(name):
+    f, x = PROGRAMS[name], normal(3, 3)
+    plain = f(x)
+    g = fg.jit(f)
+    for n, (layout, array) in enumerate([*layouts(x).items()] * 2):
+        before = array.copy()
+        results = g(array)
+        if layout in ("C", "read-only", "unaligned") or n == 0:
+            assert_same(results, plain)  # other layouts may sum in another order
+        assert_array_equal(array, before, err_msg=layout)
+        if layout == "strided":
+            assert not array.base[1::2].any()
+        slow, fast = interpreted_and_compiled(f, array)
+        assert_same(fast, slow)
+    for again in range(3):
+        assert_same(g(x + again), f(x + again))
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_small_floats(name, dtype):
+    f, x = PROGRAMS[name], normal(4, 4, dtype=dtype)
+    if dtype is np.float16 and "derivative" in name:
+        x = x / 4
+    g = fg.jit(f)
+    for _ in range(3):
+        assert_same(g(x), f(x))
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_big_arrays(name):
+    f, x = PROGRAMS[name], normal(300, 300) / 20
+    g = fg.jit(f)
+    first, second = g(x), g(x)
+    assert_same(second, first)
+    if name == "sums of mixed layouts":
+        # NumPy writes the product into the large temporary exp(x.T), so it adds in that order.
+        np.testing.assert_allclose(second, f(x), rtol=1e-12, atol=1e-12)
+    elif "derivative" not in name and "gradient" not in name:
+        assert_same(second, f(x))
+
+
+def test_inputs_that_are_one_array_or_overlap():
+    base = normal(40)
+    f = lambda a, b: (a + b[::-1], a * 2, b * 3 + a)
+    pairs = [(base, base), (base[:-1], base[1:]), (base[::-1], base), (base[::2], base[1::2])]
+    before = base.copy()
+    for a, b in pairs:
+        g = fg.jit(f)
+        for _ in range(3):
+            assert_same(g(a, b), f(a, b))
+            assert_array_equal(base, before)
+
+
+def test_sizes_zero_and_one():
+    for shape in ((0,), (1,), (0, 3), (3, 0), (1, 1), ()):
+        x = np.full(shape, 0.5)
+        f = lambda x: (np.exp(x) * 2 + x, np.sum(np.sin(x) * x), (x * 2).T - 1, np.ravel(x) * 2)
+        g = fg.jit(f)
+        for _ in range(3):
+            assert_same(g(x), f(x))
+
+
+# --- the source --------------------------------------------------------------------------------
+
+
+def test_source():
+    def f(p, x):
+        h = np.tanh(x @ p["w"] + p["b"])
+        return np.sum(h * h, axis=0)[1:], -0.0
+
+    args = {"w": np.ones((3, 2)), "b": np.ones(2)}, np.ones((4, 3))
+    assert fg.source(f, *args) == (
+        "def program(x0, x1, x2):\n"
+        "    # x0: float64[2]\n"
+        "    # x1: float64[3,2]\n"
+        "    # x2: float64[4,3]\n"
+        "    t0 = np.matmul(x2, x1)                                 # float64[4,2]\n"
+        "    t1 = np.add(t0, x0, out=t0); del t0                    # float64[4,2]\n"
+        "    t2 = np.tanh(t1, out=t1); del t1                       # float64[4,2]\n"
+        "    t3 = np.multiply(t2, t2, out=t2); del t2               # float64[4,2]\n"
+        "    t4 = np.add.reduce(t3, axis=(0,), dtype=None); del t3  # float64[2]\n"
+        "    t5 = t4[1:2,]                                          # float64[1]\n"
+        "    return (t5, -0.0,)\n"
+    )
+
+
+SAFE_NAME = re.compile(r"[xtkc]\d+|np|program|out")
+
+
+def assert_safe(text):
+    """One function of assignments and deletions; names come from counters only."""
+    tree = ast.parse(text)
+    (function,) = tree.body
+    assert isinstance(function, ast.FunctionDef)
+    kinds = {type(statement) for statement in function.body}
+    assert kinds <= {ast.Assign, ast.Delete, ast.Return}
+    targets = [s.targets[0].id for s in function.body if isinstance(s, ast.Assign)]
+    assert len(set(targets)) == len(targets)  # one assignment per node
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            assert SAFE_NAME.fullmatch(node.id), node.id
+        assert not isinstance(node, (ast.Import, ast.ImportFrom, ast.Lambda, ast.JoinedStr))
+        if isinstance(node, ast.Attribute):
+            assert not node.attr.startswith("_")
+        if isinstance(node, ast.Constant):
+            assert isinstance(node.value, (int, float, bool, type(None)))
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_source_is_straight_line_code(name):
+    assert_safe(fg.source(PROGRAMS[name], normal(3, 3)))
+
+
+def test_source_of_special_numbers():
+    f = lambda x: [x * n for n in (np.inf, -np.inf, np.nan, -0.0, 1e308, 5e-324, 1j, 10**18, -7)]
+    text = fg.source(f, 1.0)
+    assert_safe(text)
+    g = fg.jit(f)
+    with np.errstate(all="ignore"):
+        for _ in range(3):
+            for a, b in zip(g(2.0), f(np.float64(2.0)), strict=True):
+                assert_array_equal(a, b)
+
+
+texts = st.text() | st.sampled_from(
+    ["x);import os#", "'''", '"""', "\n    raise SystemExit\n", "{0}", "%s", "\\", "__builtins__",
+     "x0", "t1 = 0", "\u2028", "\x00", "lambda: 0", "{axis}", "# c0", "\r", "def program():"]
+)  # fmt: skip
+
+
+@given(st.lists(texts, min_size=2, max_size=2, unique=True), texts, texts)
+def test_no_text_of_the_user_reaches_the_source(keys, name, static):
+    """Dict keys, names, docstrings and static arguments leave the source as it is."""
+
+    def make(keys, name, static):
+        def f(d, mode):
+            total = d[keys[0]] * 2 + np.sin(d[keys[1]])
+            return {keys[1]: total, keys[0]: total[::-1]}, mode
+
+        f.__name__ = f.__qualname__ = name
+        f.__doc__ = static
+        return f
+
+    x = np.ones(3)
+    hostile = fg.source(make(keys, name, static), dict.fromkeys(keys, x), static)
+    swapped = sorted(keys) == keys
+    plain = ["a", "b"] if swapped else ["b", "a"]
+    assert hostile == fg.source(make(plain, "f", "s"), dict.fromkeys(plain, x), "s")
+    g = fg.jit(make(keys, name, static), static_argnums=1)
+    for _ in range(2):
+        result, mode = g(dict.fromkeys(keys, x), static)
+        assert mode == static
+        assert set(result) == set(keys)
+        assert_array_equal(result[keys[0]], 2 * x + np.sin(x))
+
+
+def test_the_program_has_no_builtins():
+    graph = fg.trace(lambda x: np.where(x > 0, fg.nn.sigmoid(x), x[[0, 0, 1]]), np.ones(3))
+    program = source_module.build(graph, (True,) * len(graph.inputs))
+    assert program.__globals__["__builtins__"] == {}
+    assert program.__globals__["np"] is np
+    others = set(program.__globals__) - {"np", "__builtins__", "program"}
+    assert all(re.fullmatch(r"[ck]\d+", name) for name in others)
+
+
+def test_source_is_the_same_every_time():
+    f = PROGRAMS["second derivative"]
+    assert fg.source(f, normal(3, 3)) == fg.source(f, normal(3, 3) + 1)
+
+
+def test_source_of_transformed_functions():
+    loss = lambda w, x: np.mean((x @ w) ** 2)
+    w, x = np.ones(3), np.ones((4, 3))
+    for f in (fg.grad(loss), fg.value_and_grad(loss), fg.jit(fg.grad(loss)), fg.hessian(loss)):
+        text = fg.source(f, w, x)
+        assert_safe(text)
+        assert text.count("np.matmul") >= 2
+
+
+# --- memory ------------------------------------------------------------------------------------
+
+
+def peak_of(f, *args):
+    tracemalloc.start()
+    try:
+        result = f(*args)
+        return tracemalloc.get_traced_memory()[1], result
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_long_chain_needs_few_temporaries():
+    def chain(x):
+        y = x
+        for i in range(40):
+            y = np.sin(y) * 1.5 + (i + 0.5)
+        return y
+
+    x = normal(500_000)
+    g = fg.jit(chain)
+    for _ in range(3):
+        peak, _ = peak_of(g, x)
+    assert peak < 1.5 * x.nbytes
+    assert np.array_equal(g(x), chain(x))
+
+
+def test_the_first_call_needs_few_temporaries():
+    def chain(x):
+        for i in range(40):
+            x = np.cos(x) - i
+        return np.sum(x)
+
+    x = normal(500_000)
+    peak, _ = peak_of(fg.jit(chain), x)
+    assert peak < 3.5 * x.nbytes
+
+
+def test_a_wide_program_needs_few_temporaries():
+    """Each term is dropped as soon as it is added."""
+
+    def wide(x):
+        total = 0.0
+        for i in range(30):
+            total = total + np.sum(np.exp(x * i * 1e-3) * (x - i))
+        return total
+
+    x = normal(500_000)
+    g = fg.jit(wide)
+    for _ in range(3):
+        peak, _ = peak_of(g, x)
+    assert peak < 4.5 * x.nbytes
+
+
+def test_nothing_stays_after_the_call():
+    x = normal(500_000)
+    g = fg.jit(lambda x: np.sum(np.exp(x) * np.sin(x) + np.exp(x).reshape(2, -1)[0, 0]))
+    g(x)
+    g(x)
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    g(x)
+    assert tracemalloc.get_traced_memory()[0] - before < 100_000
+    tracemalloc.stop()
