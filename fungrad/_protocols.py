@@ -260,6 +260,9 @@ class ArrayProtocols(Symbolic):
             )
         if kwargs.pop("out", None) is not None:
             raise _out_error(name if method == "__call__" else f"{name}.{method}")
+        if method == "outer" and ufunc.signature is None:
+            a, b = inputs
+            return ufunc(np.reshape(a, np.shape(a) + (1,) * np.ndim(b)), b, **kwargs)
         if method != "__call__":
             if (ufunc, method) not in answers:
                 raise unsupported(f"{name}.{method}")

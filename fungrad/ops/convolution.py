@@ -10,9 +10,8 @@ import numpy as np
 from fungrad._aval import Aval, make_aval
 from fungrad._primitive import Primitive, implements, primitive, result_dtype
 from fungrad._tracer import Tracer
-from fungrad.ops.cumulative import flipped
-from fungrad.ops.differences import arraylike
 from fungrad.ops.examples import all_batched, by_example
+from fungrad.ops.shape import arraylike, flipped
 from fungrad.ops.sorting import put_back, searchsorted_p, taken
 
 # --- convolution -----------------------------------------------------------------------------------

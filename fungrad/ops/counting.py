@@ -13,9 +13,8 @@ import numpy as np
 
 from fungrad._primitive import answers, implements, unsupported
 from fungrad._tracer import Tracer
-from fungrad.ops.cumulative import along
-from fungrad.ops.differences import arraylike
 from fungrad.ops.indexing import ARRAY, getitem_p, scatter_add_p
+from fungrad.ops.shape import along, arraylike
 from fungrad.ops.sorting import refuse
 
 # --- where entries are not zero --------------------------------------------------------------------

@@ -20,16 +20,7 @@ from fungrad._primitive import Primitive, implements, primitive, result_dtype
 from fungrad.errors import ShapeMismatchError
 from fungrad.ops.examples import all_batched
 from fungrad.ops.reduction import Axes, axes_of, kept, reduced_shape
-
-
-def along(axis: int, item: Any) -> tuple[Any, ...]:
-    """The index that applies ``item`` to one axis: ``x[along(1, item)]`` is ``x[:, item]``."""
-    return (*[slice(None)] * axis, item)
-
-
-def flipped(x: Any, axis: int) -> Any:
-    """``x`` backwards along an axis."""
-    return x[along(axis, slice(None, None, -1))]
+from fungrad.ops.shape import along, flipped
 
 
 def delayed(x: Any, axis: int, first: float) -> Any:

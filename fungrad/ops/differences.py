@@ -9,12 +9,7 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from fungrad._primitive import implements
 from fungrad._tracer import Tracer
-from fungrad.ops.cumulative import along
-
-
-def arraylike(x: Any) -> Any:
-    """``x`` itself if it is traced, else as an array."""
-    return x if isinstance(x, Tracer) else np.asarray(x)
+from fungrad.ops.shape import along, arraylike
 
 
 @implements(np.diff)

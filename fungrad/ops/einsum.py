@@ -19,7 +19,7 @@ import numpy as np
 from fungrad._primitive import implements
 from fungrad._tracer import Tracer
 from fungrad.errors import ShapeMismatchError
-from fungrad.ops.linear import operand
+from fungrad.ops.shape import arraylike
 
 Labels = tuple[Any, ...]
 """One label for each axis: a letter, or ``("...", i)`` for the i-th last axis of an ellipsis."""
@@ -79,12 +79,12 @@ def einsum_path(*operands: Any, optimize: Any = "greedy", einsum_call: bool = Fa
 def _call(operands: tuple[Any, ...]) -> tuple[str, list[Any]]:
     """The subscripts as text, and the arrays."""
     if operands and isinstance(operands[0], str):
-        return operands[0], [operand(x) for x in operands[1:]]
+        return operands[0], [arraylike(x) for x in operands[1:]]
     lists = [*operands[1::2], *(operands[-1:] if len(operands) % 2 else [])]
     texts = ["".join([_letter(item) for item in items]) for items in lists]
     inputs = len(operands) // 2
     arrow = f"->{texts[-1]}" if len(operands) % 2 else ""
-    return ",".join(texts[:inputs]) + arrow, [operand(x) for x in operands[: 2 * inputs : 2]]
+    return ",".join(texts[:inputs]) + arrow, [arraylike(x) for x in operands[: 2 * inputs : 2]]
 
 
 def _letter(item: Any) -> str:

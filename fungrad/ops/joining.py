@@ -12,8 +12,7 @@ from numpy.lib.array_utils import normalize_axis_index
 
 from fungrad._primitive import broadcast_shapes, implements
 from fungrad._tracer import Tracer
-from fungrad.ops.cumulative import along
-from fungrad.ops.differences import arraylike
+from fungrad.ops.shape import along, arraylike
 
 # --- stacks --------------------------------------------------------------------------------------
 

@@ -16,8 +16,9 @@ import numpy as np
 from fungrad._aval import Aval, make_aval
 from fungrad._primitive import Primitive, broadcast_shapes, implements, primitive
 from fungrad.ops.creation import arange_like
-from fungrad.ops.linear import aligned, operand
+from fungrad.ops.linear import aligned
 from fungrad.ops.matrices import inexact, matrices
+from fungrad.ops.shape import arraylike
 
 # --- inverses and linear systems -----------------------------------------------------------------
 
@@ -89,7 +90,7 @@ def solve(a: Any, b: Any) -> Any:
 @implements(np.linalg.tensorsolve)
 def tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
     """``np.linalg.tensorsolve``: the last axes of ``a`` are summed with those of the solution."""
-    a, b = operand(a), operand(b)
+    a, b = arraylike(a), arraylike(b)
     if axes is not None:
         order = list(range(a.ndim))
         for axis in axes:
@@ -147,7 +148,7 @@ def matrix_power(a: Any, n: Any) -> Any:
 @implements(np.linalg.multi_dot)
 def multi_dot(arrays: Sequence[Any]) -> Any:
     """``np.linalg.multi_dot``: in the order that needs the fewest multiplications."""
-    chain = [operand(x) for x in arrays]
+    chain = [arraylike(x) for x in arrays]
     if len(chain) < 2:
         raise ValueError("Expecting at least two arrays.")
     first, last = chain[0].ndim == 1, chain[-1].ndim == 1

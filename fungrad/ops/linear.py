@@ -10,13 +10,8 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from fungrad._aval import Aval, make_aval
 from fungrad._primitive import Primitive, answer, broadcast_shapes, implements, primitive
-from fungrad._tracer import concrete_array
 from fungrad.errors import ShapeMismatchError
-
-
-def operand(x: Any) -> Any:
-    """An operand as something with a shape: what is neither array nor traced becomes an array."""
-    return x if hasattr(x, "ndim") else concrete_array(x)
+from fungrad.ops.shape import arraylike
 
 
 def _matmul_aval(a: Aval, b: Aval) -> Aval:
@@ -95,13 +90,13 @@ matmul_p = primitive(
 @implements(np.matmul, np.linalg.matmul)
 def matmul(x1: Any, x2: Any) -> Any:
     """``np.matmul``, ``a @ b``."""
-    return matmul_p(operand(x1), operand(x2))
+    return matmul_p(arraylike(x1), arraylike(x2))
 
 
 @implements(np.dot)
 def dot(a: Any, b: Any) -> Any:
     """``np.dot``: a product of numbers, vectors, matrices, or along one axis of each."""
-    a, b = operand(a), operand(b)
+    a, b = arraylike(a), arraylike(b)
     if a.ndim == 0 or b.ndim == 0:
         return np.multiply(a, b)
     if b.ndim <= 2:
@@ -112,7 +107,7 @@ def dot(a: Any, b: Any) -> Any:
 @implements(np.tensordot, np.linalg.tensordot)
 def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     """``np.tensordot``: contracted axes side by side, then one matrix product."""
-    a, b = operand(a), operand(b)
+    a, b = arraylike(a), arraylike(b)
     if np.iterable(axes):
         first, second = axes
     else:
@@ -141,7 +136,7 @@ def outer(a: Any, b: Any) -> Any:
 @implements(np.linalg.outer)
 def linalg_outer(x1: Any, x2: Any) -> Any:
     """``np.linalg.outer``, of vectors only."""
-    x1, x2 = operand(x1), operand(x2)
+    x1, x2 = arraylike(x1), arraylike(x2)
     if x1.ndim != 1 or x2.ndim != 1:
         raise ValueError(
             f"Input arrays must be one-dimensional, but they are {x1.ndim=} and {x2.ndim=}."
@@ -152,7 +147,7 @@ def linalg_outer(x1: Any, x2: Any) -> Any:
 @implements(np.inner)
 def inner(a: Any, b: Any) -> Any:
     """``np.inner``: products along the last axis of both."""
-    a, b = operand(a), operand(b)
+    a, b = arraylike(a), arraylike(b)
     if a.ndim == 0 or b.ndim == 0:
         return np.multiply(a, b)
     return np.tensordot(a, b, (-1, -1))
@@ -161,13 +156,13 @@ def inner(a: Any, b: Any) -> Any:
 @implements(np.vdot)
 def vdot(a: Any, b: Any) -> Any:
     """``np.vdot``: the product of two flattened arrays, the first one conjugated."""
-    return np.dot(np.ravel(operand(a)).conj(), np.ravel(operand(b)))
+    return np.dot(np.ravel(arraylike(a)).conj(), np.ravel(arraylike(b)))
 
 
 @implements(np.kron)
 def kron(a: Any, b: Any) -> Any:
     """``np.kron``: every entry of ``a`` times the whole of ``b``."""
-    a, b = operand(a), operand(b)
+    a, b = arraylike(a), arraylike(b)
     rank = max(a.ndim, b.ndim)
     first = (1,) * (rank - a.ndim) + a.shape
     second = (1,) * (rank - b.ndim) + b.shape
@@ -185,7 +180,7 @@ def cross(
     """``np.cross``; a vector of two components has 0 as its third."""
     if axis is not None:
         axisa = axisb = axisc = axis
-    a, b = operand(a), operand(b)
+    a, b = arraylike(a), arraylike(b)
     a, b = np.moveaxis(a, axisa, -1), np.moveaxis(b, axisb, -1)
     if a.shape[-1] not in (2, 3) or b.shape[-1] not in (2, 3):
         raise ValueError("incompatible dimensions for cross product\n(dimension must be 2 or 3)")
@@ -207,7 +202,7 @@ def cross(
 @implements(np.linalg.cross)
 def linalg_cross(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
     """``np.linalg.cross``, of vectors of three components only."""
-    x1, x2 = operand(x1), operand(x2)
+    x1, x2 = arraylike(x1), arraylike(x2)
     if x1.shape[axis] != 3 or x2.shape[axis] != 3:
         raise ValueError(
             "Both input arrays must be (arrays of) 3-dimensional vectors, but they are "
@@ -249,12 +244,12 @@ vecdot_p: Primitive = primitive(
 @implements(np.linalg.vecdot)
 def vecdot(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
     """``np.vecdot``: the product of every vector with another one; the first is conjugated."""
-    return vecdot_p(np.moveaxis(operand(x1), axis, -1), np.moveaxis(operand(x2), axis, -1))
+    return vecdot_p(np.moveaxis(arraylike(x1), axis, -1), np.moveaxis(arraylike(x2), axis, -1))
 
 
 def matvec(x1: Any, x2: Any) -> Any:
     """``np.matvec``: every matrix times its vector."""
-    x1, x2 = operand(x1), operand(x2)
+    x1, x2 = arraylike(x1), arraylike(x2)
     if x1.ndim < 2 or x2.ndim < 1:
         raise ShapeMismatchError(
             f"matvec: shapes {x1.shape} and {x2.shape}; write: a stack of matrices (..., m, n) "
@@ -265,7 +260,7 @@ def matvec(x1: Any, x2: Any) -> Any:
 
 def vecmat(x1: Any, x2: Any) -> Any:
     """``np.vecmat``: every vector, conjugated, times its matrix."""
-    x1, x2 = operand(x1), operand(x2)
+    x1, x2 = arraylike(x1), arraylike(x2)
     if x1.ndim < 1 or x2.ndim < 2:
         raise ShapeMismatchError(
             f"vecmat: shapes {x1.shape} and {x2.shape}; write: a stack of vectors (..., n) "

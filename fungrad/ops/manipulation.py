@@ -18,8 +18,7 @@ from fungrad._primitive import Primitive, implements, primitive
 from fungrad._tracer import Tracer
 from fungrad.errors import ArrayMutationError
 from fungrad.ops.creation import arange_like, as_dtype
-from fungrad.ops.cumulative import along, flipped
-from fungrad.ops.differences import arraylike
+from fungrad.ops.shape import along, arraylike, flipped
 
 _MOST_SLICES = 8
 

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from fungrad.ops.creation import arange_like, full
-from fungrad.ops.linear import operand
+from fungrad.ops.shape import arraylike
 
 # --- what linear algebra takes -------------------------------------------------------------------
 
 
 def inexact(a: Any) -> Any:
     """The operand in a dtype that LAPACK knows: integers as float64."""
-    a = operand(a)
+    a = arraylike(a)
     if a.dtype.kind in "biu":
         return a.astype(np.float64)
     if a.dtype.char not in "fdFD":
@@ -27,7 +27,7 @@ def inexact(a: Any) -> Any:
 
 def matrices(a: Any, square: bool = False) -> Any:
     """A stack of matrices, after NumPy's checks."""
-    a = operand(a)
+    a = arraylike(a)
     if a.ndim < 2:
         raise np.linalg.LinAlgError(
             f"{a.ndim}-dimensional array given. Array must be at least two-dimensional"

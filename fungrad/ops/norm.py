@@ -14,7 +14,7 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from fungrad._primitive import implements
 from fungrad.ops.elementwise import root
-from fungrad.ops.linear import operand
+from fungrad.ops.shape import arraylike
 
 
 @implements(np.linalg.norm)
@@ -108,4 +108,4 @@ def vector_norm(x: Any, /, *, axis: Any = None, keepdims: bool = False, ord: Any
 @implements(np.linalg.matrix_norm)
 def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Any:
     """``np.linalg.matrix_norm``: of the matrices in the last two axes."""
-    return np.linalg.norm(operand(x), ord, (-2, -1), keepdims)
+    return np.linalg.norm(arraylike(x), ord, (-2, -1), keepdims)

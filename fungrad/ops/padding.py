@@ -13,10 +13,9 @@ from fungrad._aval import make_aval
 from fungrad._primitive import Primitive, implements, primitive, unsupported
 from fungrad._tracer import Tracer
 from fungrad.ops.creation import as_dtype
-from fungrad.ops.cumulative import along, flipped
-from fungrad.ops.differences import arraylike
 from fungrad.ops.indexing import scatter_add_p
 from fungrad.ops.manipulation import picked
+from fungrad.ops.shape import along, arraylike, flipped
 
 Width = tuple[int, int]
 _STATISTICS: dict[str, Any] = {

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from fungrad._primitive import implements, unsupported
-from fungrad.ops.differences import arraylike
 from fungrad.ops.manipulation import concrete
+from fungrad.ops.shape import arraylike
 
 
 def _coefficients(p: Any) -> Any:

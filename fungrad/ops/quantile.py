@@ -16,9 +16,9 @@ import numpy as np
 
 from fungrad._primitive import implements
 from fungrad._tracer import Tracer
-from fungrad.ops.differences import arraylike
 from fungrad.ops.indexing import ARRAY, getitem_p
 from fungrad.ops.reduction import Axes, axes_of, kept
+from fungrad.ops.shape import arraylike
 from fungrad.ops.sorting import order_statistics_p, taken
 
 # --- where a quantile lies: places count from 0, fractions interpolate ----------------------------

@@ -19,7 +19,7 @@ from fungrad._primitive import ZERO, Primitive, answers, primitive
 from fungrad._tracer import Tracer, concrete_array
 from fungrad.errors import ShapeMismatchError
 from fungrad.ops.creation import arange_like, as_dtype
-from fungrad.ops.differences import arraylike
+from fungrad.ops.shape import arraylike
 
 _UFUNCS = {"add": np.add, "multiply": np.multiply, "minimum": np.minimum, "maximum": np.maximum}
 

@@ -13,8 +13,8 @@ from numpy.lib.array_utils import normalize_axis_index
 
 from fungrad._aval import Aval, make_aval
 from fungrad._primitive import INDEX, Primitive, implements, primitive, result_dtype
-from fungrad.ops.differences import arraylike
 from fungrad.ops.examples import all_batched, by_example
+from fungrad.ops.shape import arraylike
 
 
 def _segments(length: int, starts: Any) -> tuple[Any, Any]:

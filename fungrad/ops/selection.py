@@ -18,9 +18,8 @@ from fungrad._aval import Aval, make_aval
 from fungrad._primitive import ZERO, answers, broadcast_shapes, implements, primitive
 from fungrad._tracer import Tracer, concrete_array
 from fungrad.ops.creation import arange_like, as_dtype
-from fungrad.ops.cumulative import along
-from fungrad.ops.differences import arraylike
 from fungrad.ops.manipulation import concrete, picked
+from fungrad.ops.shape import along, arraylike
 
 # --- by index ------------------------------------------------------------------------------------
 

@@ -11,8 +11,26 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from fungrad._aval import Aval, make_aval
 from fungrad._primitive import ZERO, Unwritten, answers, implements, primitive
-from fungrad._tracer import Tracer
+from fungrad._tracer import Tracer, concrete_array
 from fungrad.errors import ShapeMismatchError
+
+# --- what all families need ----------------------------------------------------------------------
+
+
+def arraylike(x: Any) -> Any:
+    """``x`` itself if it has a shape, traced or not, else as an array."""
+    return x if isinstance(x, (Tracer, np.ndarray)) else concrete_array(x)
+
+
+def along(axis: int, item: Any) -> tuple[Any, ...]:
+    """The index that applies ``item`` to one axis: ``x[along(1, item)]`` is ``x[:, item]``."""
+    return (*[slice(None)] * axis, item)
+
+
+def flipped(x: Any, axis: int) -> Any:
+    """``x`` backwards along an axis."""
+    return x[along(axis, slice(None, None, -1))]
+
 
 # --- reshape ---------------------------------------------------------------------------------
 
@@ -84,7 +102,7 @@ def _answer_atleast(function: Any, before: tuple[int, ...], after: tuple[int, ..
     @implements(function)
     def atleast(*arrays: Any) -> Any:
         out = []
-        for x in _as_arrays(arrays):
+        for x in [arraylike(x) for x in arrays]:
             around = (before[x.ndim], after[x.ndim]) if x.ndim < len(before) else (0, 0)
             out.append(x.reshape(((1,) * around[0]) + x.shape + ((1,) * around[1])))
         return out[0] if len(out) == 1 else tuple(out)
@@ -278,14 +296,10 @@ concatenate_p = primitive(
 )
 
 
-def _as_arrays(arrays: Any) -> list[Any]:
-    return [x if isinstance(x, Tracer) else np.asarray(x) for x in arrays]
-
-
 @implements(np.concatenate)
 def concatenate(arrays: Any, axis: Any = 0, dtype: Any = None, casting: str = "same_kind") -> Any:
     """``np.concatenate``."""
-    operands = _as_arrays(arrays)
+    operands = [arraylike(x) for x in arrays]
     if axis is None:
         operands, axis = [np.ravel(x) for x in operands], 0
     if dtype is not None:
@@ -298,7 +312,7 @@ def concatenate(arrays: Any, axis: Any = 0, dtype: Any = None, casting: str = "s
 @implements(np.stack)
 def stack(arrays: Any, axis: int = 0, dtype: Any = None, casting: str = "same_kind") -> Any:
     """``np.stack``."""
-    operands = _as_arrays(arrays)
+    operands = [arraylike(x) for x in arrays]
     if any(x.shape != operands[0].shape for x in operands):
         raise ShapeMismatchError(
             f"stack: operands of shapes {' and '.join(str(x.shape) for x in operands)}; write: "

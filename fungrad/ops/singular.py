@@ -17,7 +17,6 @@ from fungrad._aval import Aval, make_aval, tuple_aval
 from fungrad._primitive import INDEX, Primitive, implements, primitive
 from fungrad.errors import ConcretizationError
 from fungrad.ops.determinants import lift_p, slogdet_p
-from fungrad.ops.linear import operand
 from fungrad.ops.matrices import (
     adjoint,
     from_lower,
@@ -29,6 +28,7 @@ from fungrad.ops.matrices import (
     reciprocal,
     rounding,
 )
+from fungrad.ops.shape import arraylike
 
 SVDResult: Any = type(np.linalg.svd(np.eye(1)))
 
@@ -190,7 +190,7 @@ def pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = np._
     """``np.linalg.pinv``; its derivative is that among matrices of the same rank."""
     if rcond is not None and rtol is not np._NoValue:
         raise ValueError("`rtol` and `rcond` can't be both set.")
-    a = operand(a)
+    a = arraylike(a)
     if 0 in a.shape[-2:]:
         return np.zeros_like(a, shape=(*a.shape[:-2], a.shape[-1], a.shape[-2]))
     a = from_lower(matrices(a)) if hermitian else matrices(a)
@@ -260,7 +260,7 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> Any:
 
     Whether there are residuals depends on the rank; under ``vmap`` there are as if it were full.
     """
-    a, b = operand(a), operand(b)
+    a, b = arraylike(a), arraylike(b)
     columns = b if b.ndim != 1 else np.expand_dims(b, -1)
     if a.ndim != 2 or columns.ndim != 2:
         raise np.linalg.LinAlgError("lstsq: both arrays must be two-dimensional, or b a vector")
@@ -298,8 +298,8 @@ def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, rtol: Any =
     if tol is None and rtol is None:
         rtol = max(A.shape[-2:]) * float(np.finfo(s.dtype).eps)
     elif tol is None:
-        rtol = operand(rtol)[..., None]
-    limit = operand(tol)[..., None] if rtol is None else np.max(s, -1, keepdims=True, initial=0)
+        rtol = arraylike(rtol)[..., None]
+    limit = arraylike(tol)[..., None] if rtol is None else np.max(s, -1, keepdims=True, initial=0)
     return np.sum(s > (limit if rtol is None else limit * rtol), axis=-1)
 
 

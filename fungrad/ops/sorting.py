@@ -16,9 +16,9 @@ from fungrad._aval import Aval, make_aval
 from fungrad._primitive import ZERO, Primitive, implements, primitive, unsupported
 from fungrad._tracer import Tracer
 from fungrad.ops.creation import arange_like
-from fungrad.ops.differences import arraylike
 from fungrad.ops.examples import all_batched, by_example
 from fungrad.ops.indexing import ARRAY, getitem_p, scatter_add_p
+from fungrad.ops.shape import arraylike
 
 # --- reading and adding along an axis, by positions ----------------------------------------------
 

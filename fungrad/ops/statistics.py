@@ -9,10 +9,10 @@ import numpy as np
 
 from fungrad._primitive import implements
 from fungrad._tracer import Tracer
-from fungrad.ops.differences import arraylike
 from fungrad.ops.elementwise import root
 from fungrad.ops.quantile import aligned_weights
 from fungrad.ops.reduction import axes_of
+from fungrad.ops.shape import arraylike
 
 # --- averages and covariances ----------------------------------------------------------------------
 
