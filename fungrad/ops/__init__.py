@@ -4,6 +4,7 @@ Row 5. Importing this package fills the registry; ``fungrad._primitive.registry(
 """
 
 from fungrad.ops import (
+    activations,
     comparison,
     complex,
     convolution,
@@ -26,6 +27,7 @@ from fungrad.ops import (
     norm,
     numbers,
     padding,
+    patches,
     polynomials,
     quantile,
     ranges,
@@ -37,11 +39,13 @@ from fungrad.ops import (
     selection,
     shape,
     singular,
+    softmax,
     sorting,
     statistics,
 )
 
 __all__ = [
+    "activations",
     "comparison",
     "complex",
     "convolution",
@@ -64,6 +68,7 @@ __all__ = [
     "norm",
     "numbers",
     "padding",
+    "patches",
     "polynomials",
     "quantile",
     "ranges",
@@ -75,6 +80,7 @@ __all__ = [
     "selection",
     "shape",
     "singular",
+    "softmax",
     "sorting",
     "statistics",
 ]
