@@ -4,7 +4,7 @@ Write a pure function with ``import numpy as np``; ``grad(f)`` is its gradient, 
 version of it, and both compose to any depth.
 """
 
-from fungrad import errors, extend, nn, optim, testing, tree
+from fungrad import errors, extend, nn, optim, random, testing, tree
 from fungrad._graph import Graph
 from fungrad.ops.scatter import at
 from fungrad.transforms import (
@@ -34,6 +34,7 @@ __all__ = [
     "jvp",
     "nn",
     "optim",
+    "random",
     "source",
     "stop_gradient",
     "testing",

@@ -240,7 +240,7 @@ def _vjp_from_partials(partials: Rule) -> Rule:
 
 
 def _scale(ct: Any, partial: Any) -> Any:
-    if isinstance(partial, _Marker):
+    if isinstance(partial, (_Marker, Unwritten)):
         return partial
     if type(partial) is int and partial in (1, -1):
         return ct if partial == 1 else -ct

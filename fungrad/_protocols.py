@@ -30,16 +30,16 @@ def lookup(function: Any) -> Callable[..., Any] | None:
     found = answers.get(function)
     if found is None and isinstance(function, np.ufunc):
         name = str(function.__name__)
-        special = sys.modules.get("scipy.special")
-        if special is not None and getattr(special, name, None) is function:
-            return special_answers.get(name)
+        for module in ("scipy.special", "scipy.special._ufuncs"):
+            if getattr(sys.modules.get(module), name, None) is function:
+                return special_answers.get(name)
     return found
 
 
 def full_name(function: Any) -> str:
     """``numpy.linalg.eig`` as the user wrote it: ``np.linalg.eig``."""
     module = getattr(function, "__module__", None) or "numpy"
-    name = getattr(function, "__qualname__", repr(function))
+    name = str(getattr(function, "__qualname__", getattr(function, "__name__", repr(function))))
     if isinstance(function, np.ufunc) and getattr(np, name, None) is not function:
         module = "scipy.special"
     return f"{module.replace('numpy', 'np', 1)}.{name}"

@@ -214,6 +214,12 @@ def _apply_rule(trace: Rewrite, node: Expr, ct: Any) -> Any:
 
 def _fit(part: Any, node: Expr, aval: Aval) -> Tracer:
     """Sum ``part`` over what was broadcast and cast it: the cotangent of a value like ``aval``."""
+    if isinstance(part, Unwritten):
+        assert node.primitive is not None
+        raise UnsupportedFunctionError(
+            f"{node.primitive.name} can't be differentiated with respect to an operand {aval}: "
+            f"{part.reason}"
+        )
     if not isinstance(part, Tracer):
         meaning = "no cotangent" if part is INDEX else f"a {type(part).__name__}"
         raise CotangentError(

@@ -22,7 +22,7 @@ ROWS = (
     {"_vjp", "_batch", "_simplify"},
     {"compile"},
     {"transforms"},
-    {"optim", "testing", "extend", "nn", "tree", ""},
+    {"optim", "testing", "extend", "nn", "random", "tree", ""},
 )
 ROW_OF = {part: row for row, parts in enumerate(ROWS) for part in parts}
 

@@ -5,6 +5,7 @@ Row 5. Importing this package fills the registry; ``fungrad._primitive.registry(
 
 from fungrad.ops import (
     activations,
+    bessel,
     comparison,
     complex,
     convolution,
@@ -19,6 +20,7 @@ from fungrad.ops import (
     einsum,
     elementwise,
     fft,
+    gamma,
     indexing,
     joining,
     linalg,
@@ -30,6 +32,7 @@ from fungrad.ops import (
     patches,
     polynomials,
     quantile,
+    random,
     ranges,
     recurrences,
     reduction,
@@ -41,11 +44,13 @@ from fungrad.ops import (
     singular,
     softmax,
     sorting,
+    special,
     statistics,
 )
 
 __all__ = [
     "activations",
+    "bessel",
     "comparison",
     "complex",
     "convolution",
@@ -60,6 +65,7 @@ __all__ = [
     "einsum",
     "elementwise",
     "fft",
+    "gamma",
     "indexing",
     "joining",
     "linalg",
@@ -71,6 +77,7 @@ __all__ = [
     "patches",
     "polynomials",
     "quantile",
+    "random",
     "ranges",
     "recurrences",
     "reduction",
@@ -82,5 +89,6 @@ __all__ = [
     "singular",
     "softmax",
     "sorting",
+    "special",
     "statistics",
 ]

@@ -112,7 +112,8 @@ logaddexp2 = elementwise(np.logaddexp2, _logaddexp2_partials, analytic=False)
 def sigmoid_value(x: Any) -> Any:
     """``1 / (1 + exp(-x))`` with full relative accuracy on both sides, without overflow."""
     small = np.exp(-np.abs(x))
-    return np.where(np.greater_equal(x, 0), 1, small)[()] / (1 + small)
+    # The maximum with True is a branch-free choice of 1: np.where takes twice the time.
+    return np.maximum(small, np.greater_equal(x, 0)) / (1 + small)
 
 
 # 1 - y would lose all digits for large a; sigmoid(-a) is the same number, exact.
