@@ -290,8 +290,10 @@ def promoted_dtypes(value: Rule, kinds: tuple[Any, ...]) -> tuple[np.dtype[Any],
     """The dtypes to which NumPy converts the operands before it computes."""
     if isinstance(value, np.ufunc):
         return value.resolve_dtypes((*kinds, *[None] * value.nout))[: value.nin]
-    out = result_dtype(value, kinds)
-    return tuple([out if isinstance(kind, type) else kind for kind in kinds])
+    target = result_dtype(value, kinds)
+    if target.kind in "biu":  # a predicate or a count says nothing about its operands
+        target = np.result_type(*[kind(1) if isinstance(kind, type) else kind for kind in kinds])
+    return tuple([target if isinstance(kind, type) else kind for kind in kinds])
 
 
 def _check_integer_literals(primitive: Primitive, args: tuple[Expr, ...]) -> None:

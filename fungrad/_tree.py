@@ -37,6 +37,17 @@ class TreeDef:
     num_leaves: int
     shallow: bool  # all children are leaves
 
+    def statics(self) -> list[Any]:
+        """The values of static fields, which are part of the structure."""
+        found: list[Any] = []
+        pending = [self]
+        while pending:
+            node = pending.pop()
+            pending += node.children
+            if node.kind is not None and node.kind.named_by == "field":
+                found += node.aux or ()
+        return found
+
     def unflatten(self, leaves: Iterable[Any]) -> Any:
         """The tree of this structure with these leaves."""
         leaves = list(leaves)

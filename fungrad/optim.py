@@ -217,7 +217,8 @@ def sgd(params: Any, learning_rate: Any) -> Sgd:
         learning_rate: :math:`\eta`, in units of params²/loss: a number of shape ``()``, or a
             schedule: a function of the step, which is 0 at the first update and an integer of
             shape ``()`` (traced under ``jit``). A schedule uses np functions, as in
-            ``lambda step: 0.1 * np.exp(-step / 1000)``.
+            ``lambda step: 0.1 * np.exp(-step / 1000)``, and ``np.where(step < 100, 0.1, 0.01)``
+            rather than ``if``, which makes ``jit`` trace every step.
 
     Returns:
         An optimizer, whose ``update`` takes the parameters and their gradients.

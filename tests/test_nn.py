@@ -688,3 +688,11 @@ def test_training_a_small_network():
         value, gradient = step(params)
         params = {name: p - np.float32(0.3) * gradient[name] for name, p in params.items()}
     assert value < first / 4
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int64, np.bool_])
+def test_sigmoid_of_integers_does_not_wrap(dtype):
+    x = np.array([0, 1], dtype) if dtype is np.bool_ else np.array([3, np.iinfo(dtype).min], dtype)
+    wide = x.astype(np.float64)
+    expected = np.exp(-np.logaddexp(0, -wide))
+    np.testing.assert_allclose(fg.nn.sigmoid(x), expected, rtol=2e-3 if x.itemsize == 1 else 1e-14)

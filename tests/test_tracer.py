@@ -637,3 +637,20 @@ def test_numpy_warnings_stay_where_they_are():
                 assert np.all(np.isfinite(fg.grad(lambda x, f=f: np.sum(f(x)))(at)))
     with pytest.warns(RuntimeWarning, match="divide by zero"):
         fg.jit(np.log)(np.zeros(2))
+
+
+def test_a_predicate_that_is_no_ufunc_compares_numbers_as_numbers():
+    assert fg.jit(lambda x: np.isclose(x, np.array([1, 5])))(5.0).tolist() == [False, True]
+    branch = lambda x: x**2 if np.allclose(x, np.array([1, 1])) else x**3
+    assert fg.grad(branch)(5.0) == 75.0
+
+
+def test_numbers_become_arrays_where_numpy_makes_them_arrays():
+    check_like_numpy(lambda x: np.dot(2.5, x), np.ones(2, np.float32))
+    dot = fg.jit(lambda a, x: np.dot(a, x))
+    assert dot(2.5, np.ones(2, np.float32)).dtype == np.dot(2.5, np.ones(2, np.float32)).dtype
+
+
+def test_an_empty_index_in_generated_source():
+    gradient = fg.jit(fg.grad(lambda x: np.sum(np.pad(x, 1) ** 2)))
+    assert [gradient(np.array(0.75)) for _ in range(3)] == [1.5] * 3

@@ -111,6 +111,8 @@ logaddexp2 = elementwise(np.logaddexp2, _logaddexp2_partials, analytic=False)
 
 def sigmoid_value(x: Any) -> Any:
     """``1 / (1 + exp(-x))`` with full relative accuracy on both sides, without overflow."""
+    if np.asarray(x).dtype.kind in "biu":  # -abs wraps around for integers
+        x = np.asarray(x).astype(np.exp.resolve_dtypes((np.asarray(x).dtype, None))[1])[()]
     small = np.exp(-np.abs(x))
     # The maximum with True is a branch-free choice of 1: np.where takes twice the time.
     return np.maximum(small, np.greater_equal(x, 0)) / (1 + small)

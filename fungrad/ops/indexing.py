@@ -149,7 +149,8 @@ def _getitem_source(operands: list[str], text: Any, index: Index) -> str:
     """``x[1:3, y]``: made of integers and of the operands' names."""
     rest = iter(operands[1:])
     items = [next(rest) if item is ARRAY else _item_source(item) for item in index]
-    return f"{operands[0]}[{', '.join(items)}{',' if len(items) == 1 else ''}]"
+    text = ", ".join(items) + ("," if len(items) == 1 else "")
+    return f"{operands[0]}[{text or '()'}]"
 
 
 def _item_source(item: Any) -> str:

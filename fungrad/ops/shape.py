@@ -18,8 +18,10 @@ from fungrad.errors import ShapeMismatchError
 
 
 def arraylike(x: Any) -> Any:
-    """``x`` itself if it has a shape, traced or not, else as an array."""
-    return x if isinstance(x, (Tracer, np.ndarray)) else concrete_array(x)
+    """``x`` itself if it is an array, traced or not; else, a number too, as an array."""
+    if isinstance(x, Tracer):
+        return x.astype(x.dtype) if x.aval.weak else x
+    return x if isinstance(x, np.ndarray) else concrete_array(x)
 
 
 def along(axis: int, item: Any) -> tuple[Any, ...]:

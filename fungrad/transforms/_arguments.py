@@ -99,7 +99,13 @@ def choose(
 
 
 def _place(argnum: Any, count: int) -> int:
-    place = operator.index(argnum)
+    try:
+        place = operator.index(argnum)
+    except TypeError:
+        raise ArgumentError(
+            f"argnums is {argnum!r}, which is no position of an argument; write: an int or a tuple "
+            "of ints, and give the arguments to the result: fg.grad(f)(x)"
+        ) from None
     if not -count <= place < count:
         raise ArgumentError(
             f"argnums={argnum} names an argument that this call does not have: it has {count} "

@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Sequence
 from functools import update_wrapper
 from typing import Any
 
+import attrs
 import numpy as np
 
 from fungrad._aval import SCALAR_TYPES, aval_of, is_number_like
@@ -34,9 +35,10 @@ def jit(f: Function, static_argnums: int | Sequence[int] = ()) -> Function:
     leaves that are no arrays select a program by their value. The function must be pure: what it
     prints or stores happens while tracing only, and random draws are frozen.
 
-    Arrays and numbers that it reads from closures, globals and defaults may be rebound: then it is
-    traced again. Not seen: a change behind an attribute (``self.scale``) or inside a list or dict,
-    and writing into an array from which the function computes without a traced value.
+    Arrays and numbers that it reads from closures, globals and defaults may be rebound, and so may
+    attributes of objects that it reads or gets (``self.scale``): then it is traced again. Not seen:
+    a change deeper inside (``self.config.rate``, an entry of a list), and writing into an array
+    from which the function computes without a traced value.
 
     A function whose Python code depends on values (``if x > 0``) is traced at every call: slower,
     not wrong.
@@ -67,6 +69,20 @@ def jit(f: Function, static_argnums: int | Sequence[int] = ()) -> Function:
     return Jitted(f, static_argnums)
 
 
+@attrs.frozen(eq=False)
+class _Program:
+    """A program that holds for all arguments of one kind, as long as what it read stays."""
+
+    traced: Traced
+    reads: Environment
+    """What the static arguments read: functions, schedules, plain objects."""
+
+    def outdated(self) -> bool:
+        return self.reads.changed() or any(
+            isinstance(x, Tracer) and not x._trace.alive for x in self.traced.captures
+        )
+
+
 class Jitted:
     """A jitted function: callable like the original."""
 
@@ -76,7 +92,7 @@ class Jitted:
         numbers = static_argnums if isinstance(static_argnums, Sequence) else (static_argnums,)
         self._static = frozenset(map(operator.index, numbers))
         self._environment: Environment | None = None
-        self._programs: OrderedDict[Hashable, Traced] = OrderedDict()
+        self._programs: OrderedDict[Hashable, _Program] = OrderedDict()
         self._lock = threading.RLock()
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
@@ -94,16 +110,18 @@ class Jitted:
         key, inputs = _signature(leaves)
         key = (tree, static, plain, key)
         try:
-            traced = self._programs.get(key)
+            known = self._programs.get(key)
         except TypeError as error:
             raise StaticArgumentError(
                 f"jit needs hashable arguments where they are not arrays or numbers: {error}; "
                 "write: a tuple instead of a list or set, or an array"
             ) from None
-        if traced is None or _holds_dead_tracers(traced):
+        if known is None or known.outdated():
             traced = self._trace(key, args, plain, leaves, tree, inputs)
-        elif len(self._programs) > MAX_PROGRAMS // 2:
-            self._use(key, traced)
+        else:
+            traced = known.traced
+            if len(self._programs) > MAX_PROGRAMS // 2:
+                self._use(key, known)
         return traced.rebuild(run(traced.graph, [*inputs, *traced.captures]))[0]
 
     def _trace(
@@ -117,6 +135,8 @@ class Jitted:
     ) -> Traced:
         """Trace the function, and keep the program if it holds for all arguments of this kind."""
         environment = self._environment
+        opaque = [leaf for leaf in leaves if not _is_input(leaf)]
+        reads = observe(*opaque, *tree.statics(), *[args[i] for i in self._static_places(args)])
         avals = [x.aval if isinstance(x, Tracer) else aval_of(x) for x in inputs]
 
         def call(tracers: list[Tracer]) -> tuple[Any]:
@@ -134,13 +154,13 @@ class Jitted:
         # another thread rebound what it reads may hold for none.
         holds = self._environment is environment is not None and not environment.changed()
         if holds and not traced.consulted:
-            self._use(key, traced)
+            self._use(key, _Program(traced, reads))
         return traced
 
-    def _use(self, key: Hashable, traced: Traced) -> None:
+    def _use(self, key: Hashable, program: _Program) -> None:
         """Keep a program as the most recently used one, and drop the least recently used."""
         with self._lock:
-            self._programs[key] = traced
+            self._programs[key] = program
             self._programs.move_to_end(key)
             while len(self._programs) > MAX_PROGRAMS:
                 self._programs.popitem(last=False)
@@ -194,7 +214,3 @@ def _signature(leaves: list[Any]) -> tuple[Hashable, list[Any]]:
             continue
         inputs.append(leaf)
     return tuple(key), inputs
-
-
-def _holds_dead_tracers(traced: Traced) -> bool:
-    return any(isinstance(x, Tracer) and not x._trace.alive for x in traced.captures)
