@@ -11,7 +11,7 @@ from typing import Any
 
 from fungrad._aval import SCALAR_TYPES
 from fungrad._expr import Expr, Input, Literal
-from fungrad._graph import Graph, last_uses, topological
+from fungrad._graph import Graph, last_uses
 
 
 def as_operand(value: Any) -> Any:
@@ -74,8 +74,15 @@ def depends(
     def of(target: Expr) -> bool:
         return on_input(target) if isinstance(target, Input) else memo.get(target, False)
 
-    for target in topological([node]):
-        if target not in memo:
+    pending = [node]
+    while pending:
+        target = pending[-1]
+        missing = [a for a in target.args if a.primitive is not None and a not in memo]
+        if target.primitive is None or target in memo:
+            pending.pop()
+        elif missing:
+            pending += missing
+        else:
             memo[target] = through(target) and any(map(of, target.args))
     return of(node)
 

@@ -20,6 +20,8 @@ from fungrad._expr import Expr, Input, Literal, make_input, with_args
 from fungrad._intern import InternTable
 
 _UNKNOWN = object()
+_MAX_DERIVED = 64
+"""How much is kept that derives from one graph: a new batch size each call must not fill memory."""
 
 
 @attrs.frozen(eq=False, repr=False, weakref_slot=True)
@@ -39,8 +41,15 @@ class Graph:
         """``derive()``, done once for this graph and ``key``; keeps the graph among the recent."""
         _keep(self)
         known = self._memo.get(key, _UNKNOWN)
-        # Two threads may both derive; they derive the same, and the first one stays.
-        return self._memo.setdefault(key, derive()) if known is _UNKNOWN else known
+        if known is not _UNKNOWN:
+            return known
+        derived = derive()
+        with _kept_lock:
+            # Two threads may both derive; they derive the same, and the first one stays.
+            derived = self._memo.setdefault(key, derived)
+            while len(self._memo) > _MAX_DERIVED:
+                del self._memo[next(iter(self._memo))]
+        return derived
 
     @property
     def avals(self) -> tuple[Aval, ...]:

@@ -52,6 +52,8 @@ def bits_key(value: Any) -> Hashable:
         return value  # type: ignore[no-any-return]
     if kind is tuple:
         return tuple([bits_key(item) for item in value])
+    if isinstance(value, tuple):
+        return kind, *[bits_key(item) for item in value]
     if kind is float:
         return float, struct.pack("d", value)
     if kind is complex:

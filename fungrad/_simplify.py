@@ -102,7 +102,8 @@ def _drops(neutral: int, position: int) -> Rewrite:
         # -0.0 == 0, but x - (-0.0) is not x for x = -0.0.
         if constant is None or constant != neutral or np.signbit(np.real(constant)):
             return None
-        return other if _same(node, other) else None
+        # A literal is no array: what follows may call a method of it.
+        return other if _same(node, other) and not isinstance(other, Literal) else None
 
     return rewrite
 
@@ -119,7 +120,8 @@ def _narrows(position: int) -> Rewrite:
         static = dict(constant.static)
         scalar = _build(full, (), shape=(), value=static["value"], dtype=static["dtype"])
         args = (scalar, other) if position == 0 else (other, scalar)
-        return with_args(node, args)
+        assert node.primitive is not None
+        return _build(node.primitive, args, node.aval.weak)
 
     return rewrite
 
@@ -127,7 +129,9 @@ def _narrows(position: int) -> Rewrite:
 def _undone(node: Expr) -> Expr | None:
     """``-(-x) → x``."""
     arg = node.args[0]
-    return arg.args[0] if arg.primitive is node.primitive else None
+    if arg.primitive is not node.primitive or not _same(node, arg.args[0]):
+        return None
+    return arg.args[0]
 
 
 def _moved_constant(node: Expr) -> Expr | None:

@@ -40,7 +40,7 @@ class Trace:
             differs by example (under ``vmap``).
         arguments: how many of the inputs are arguments.
         differentiated: whether a derivative is taken with respect to the arguments.
-        consulted: whether Python code was told the value of something that depends on arguments.
+        consulted: whether Python code was told a value that arguments or captures decide.
     """
 
     __slots__ = (
@@ -124,7 +124,8 @@ class Trace:
         if isinstance(operand, (list, tuple)):
             return self.capture(concrete_array(operand))
         if isinstance(operand, (int, float)) and not isinstance(operand, np.generic):
-            return self.lift(operand + 0)  # subclasses, such as IntEnum, by their number
+            # Subclasses, such as IntEnum, by their number.
+            return make_literal(int(operand) if isinstance(operand, int) else float(operand))
         return self.capture(operand)
 
     def constant(self, primitive: Primitive, weak: bool = False, **static: Any) -> Tracer:
@@ -137,14 +138,14 @@ class Trace:
         """The value of ``node``; ``asked`` says in words what the user's code did."""
 
         def of_input(source: Input) -> Any:
+            self._settled(source.index)
             value = self.values[source.index]
             if value is None:
                 raise ConcretizationError(
                     f"{asked} needs the value of {node.aval}, which differs by example under "
                     "vmap (or is not known while a rule runs); write: np.where(condition, a, b)"
                 )
-            if source.index < self.arguments:
-                self.consulted = True
+            self.consulted = True
             if isinstance(value, Tracer):
                 return value._trace.concrete(value._expr, asked)
             return value
@@ -200,12 +201,13 @@ _ROW = 1 << 12
 
 
 def _checksum(array: Any) -> Any:
-    """Sums of the entries' bits, modulo 2**64, by position: one pass, no copy."""
+    """Sums of the entries' bits, modulo 2**64, by column and by row; so it sees moves as well."""
     flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     words = flat[: flat.size // 8 * 8].view(np.uint64)
-    rows = words.size // _ROW
-    sums = np.add.reduce(words[: rows * _ROW].reshape(rows, _ROW), axis=0)
-    return np.concatenate([sums.view(np.uint8), flat[rows * _ROW * 8 :]])
+    count = words.size // _ROW * _ROW
+    rows = words[:count].reshape(-1, _ROW)
+    sums = [np.add.reduce(rows, axis=0), np.add.reduce(rows, axis=1)]
+    return np.concatenate([*[part.view(np.uint8) for part in sums], flat[count * 8 :]])
 
 
 _TAKING_LIKE = frozenset(

@@ -212,6 +212,11 @@ def _apply_rule(trace: Rewrite, node: Expr, ct: Any) -> Any:
     return parts
 
 
+def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    pairs = zip(reversed(shape), reversed(to), strict=False)
+    return len(shape) <= len(to) and all(m in (1, n) for m, n in pairs)
+
+
 def _fit(part: Any, node: Expr, aval: Aval) -> Tracer:
     """Sum ``part`` over what was broadcast and cast it: the cotangent of a value like ``aval``."""
     if isinstance(part, Unwritten):
@@ -227,6 +232,12 @@ def _fit(part: Any, node: Expr, aval: Aval) -> Tracer:
             "differentiated"
         )
     if part.shape != aval.shape:
+        if not _broadcasts(aval.shape, part.shape):
+            raise CotangentError(
+                f"the vjp rule of {node.primitive} gave a cotangent of shape {part.shape} for an "
+                f"operand of shape {aval.shape}; it must have that shape, or one to which the "
+                "operand was broadcast"
+            )
         extra = part.ndim - aval.ndim
         grown = [i for i, n in enumerate(aval.shape) if n == 1 != part.shape[extra + i]]
         axes = (*range(extra), *[extra + i for i in grown])

@@ -346,3 +346,26 @@ def test_nothing_stays_after_the_call():
     g(x)
     assert tracemalloc.get_traced_memory()[0] - before < 100_000
     tracemalloc.stop()
+
+
+def test_simplifying_one_program_leaves_others_alone():
+    """A weak number in place of a strong one must not be found by programs that look it up."""
+    a = np.ones(7, np.float32)
+    fg.jit(lambda x, a: np.negative(np.negative(x)) * a)(2.0, a)
+    assert fg.jit(lambda x, a: x * a)(2.0, a).dtype == np.float32
+    assert type(fg.jit(lambda x: np.negative(np.negative(x)))(2.0)) is np.float64
+
+
+@pytest.mark.parametrize("read", [lambda x: x.astype(np.float32), lambda x: x[None]])
+def test_a_number_that_simplification_leaves_is_still_an_array(read):
+    inner = fg.jit(lambda x, a: x * read(2.1 * a))
+    outer = fg.jit(lambda x: inner(x, 1.0))
+    for _ in range(3):
+        assert np.allclose(outer(np.ones(3)), 2.1)
+
+
+def test_what_derives_from_one_graph_is_bounded():
+    f = fg.vmap(lambda x: np.sum(x**2))
+    for size in range(2, 200):
+        f(np.ones((size, 2)))
+    assert len(fg.trace(lambda x: np.sum(x**2), np.ones(2))._memo) <= 64

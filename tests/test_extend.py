@@ -10,6 +10,7 @@ import pytest
 
 import fungrad as fg
 from fungrad import _primitive, extend
+from fungrad._aval import make_aval
 from fungrad.errors import IncompletePrimitiveError, UnsupportedFunctionError
 
 X = np.array([-40.0, -1.5, 0.0, 0.3, 2.0, 40.0])
@@ -210,3 +211,15 @@ def test_the_registry_is_a_snapshot(running_sum):
     assert "mylab_more" not in before
     assert isinstance(extend.registry()["mylab_more"], extend.Primitive)
     assert pickle.loads(pickle.dumps(running_sum)) is running_sum
+
+
+def test_a_cotangent_of_a_wrong_shape_is_refused_also_where_the_size_fits():
+    flip = extend.primitive(
+        "forgetful_flip",
+        value=lambda x: np.array(x.T),
+        aval=lambda x: make_aval(x.shape[::-1], x.dtype),
+        vjp=lambda ct, y, x: (ct,),
+        batch=extend.Unwritten("not needed here"),
+    )
+    with pytest.raises(fg.errors.CotangentError, match=r"\(3, 2\).*\(2, 3\)"):
+        fg.grad(lambda x: np.sum(flip(x) * np.arange(6.0).reshape(3, 2)))(np.ones((2, 3)))

@@ -674,7 +674,7 @@ def test_the_number_of_programs_is_bounded(monkeypatch):
     g = fg.jit(f)
     for n in range(1, 50):
         assert g(np.ones(n)) == 2.5 * n
-    assert len(g._programs) <= 3
+    assert len(g._state.programs) <= 3
     assert len(runs) == 49
     g(np.ones(49))
     assert len(runs) == 49

@@ -654,3 +654,26 @@ def test_numbers_become_arrays_where_numpy_makes_them_arrays():
 def test_an_empty_index_in_generated_source():
     gradient = fg.jit(fg.grad(lambda x: np.sum(np.pad(x, 1) ** 2)))
     assert [gradient(np.array(0.75)) for _ in range(3)] == [1.5] * 3
+
+
+def test_a_branch_sees_a_captured_array_as_the_function_did():
+    w = np.ones(2)
+
+    def f(x):
+        y = x * w
+        w[:] = -1
+        return np.sum(y) if np.sum(y) > 0 else np.sum(x * 100)
+
+    assert fg.grad(f)(np.ones(2)).tolist() == [1.0, 1.0]
+
+
+def test_rows_of_a_large_captured_array_that_change_places():
+    w = np.arange(4 * 4096.0).reshape(4, 4096)
+
+    def f(x):
+        y = np.sum(x * w, 1)
+        w[[0, 1]] = w[[1, 0]]
+        return np.sum(y * np.arange(4.0))
+
+    with pytest.raises(fg.errors.ArrayMutationError, match="written to"):
+        fg.grad(f)(1.0)

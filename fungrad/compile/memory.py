@@ -87,7 +87,7 @@ def plan(graph: Graph, contiguous: tuple[bool, ...]) -> Plan:
         for arg in node.args:
             owner = root.get(arg, arg)
             last[owner] = max(position, last.get(owner, 0))
-        if not (node.primitive.view or node.primitive.fresh):
+        if not (node.primitive.view or node.primitive.fresh or node.primitive is item):
             # It may share memory with any of its operands, so none of them is written to again.
             last.update({root.get(arg, arg): len(graph.nodes) for arg in node.args})
     for output in graph.outputs:

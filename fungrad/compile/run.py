@@ -19,6 +19,8 @@ from fungrad.ops.creation import full
 
 HOT = 2
 """The call from which on a graph runs as generated source."""
+MAX_VARIANTS = 8
+"""How many patterns of contiguous inputs get a variant of their own."""
 MAX_COMPILED = 50_000
 """The longest graph for which source is generated: Python's compiler is slow on more lines."""
 
@@ -75,7 +77,7 @@ class Program:
                 value = as_operand(value)
                 flags.append(not isinstance(value, np.ndarray))
             operands.append(value)
-        key = tuple(flags)
+        key = tuple(flags) if len(self._compiled) < MAX_VARIANTS else (False,) * len(flags)
         compiled = self._compiled.get(key)
         if compiled is None:
             compiled = self._compiled[key] = build(self.graph, key)

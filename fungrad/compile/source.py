@@ -34,9 +34,9 @@ class _Constants:
 
     def value(self, value: Any) -> str:
         """The text of a static value or a literal."""
-        if value is None or isinstance(value, (bool, int)):
+        if value is None or type(value) in (bool, int):
             return repr(value)
-        if isinstance(value, float) and math.isfinite(value):
+        if type(value) is float and math.isfinite(value):
             return repr(value)
         if type(value) is tuple:
             items = [self.value(item) for item in value]

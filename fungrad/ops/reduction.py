@@ -85,10 +85,11 @@ def _extremum(ufunc: np.ufunc, name: str) -> Primitive:
         return make_aval(reduced_shape(x.shape, axis), x.dtype)
 
     def vjp(ct: Any, y: Any, x: Any, axis: Axes) -> tuple[Any]:
-        wins = np.equal(x, np.expand_dims(y, axis)).astype(x.dtype)  # all winners share evenly
+        wins = np.equal(x, np.expand_dims(y, axis))  # all winners share evenly
         # Among NaNs nobody wins; at least 1 keeps 0/0 from adding a warning.
-        share = ct / np.maximum(wins.sum(axis), 1)
-        return (np.expand_dims(share, axis) * wins,)
+        share = (ct / np.maximum(wins.sum(axis), 1)).astype(ct.dtype)
+        # Selecting, not multiplying by a mask: 0 * inf would be NaN.
+        return (np.where(wins, np.expand_dims(share, axis), 0),)
 
     record = primitive(
         name,

@@ -83,6 +83,25 @@ class _Program:
         )
 
 
+class _State:
+    """The programs that were traced in one environment; another environment, another state."""
+
+    __slots__ = ("_lock", "environment", "programs")
+
+    def __init__(self, environment: Environment) -> None:
+        self.environment = environment
+        self.programs: OrderedDict[Hashable, _Program] = OrderedDict()
+        self._lock = threading.RLock()
+
+    def use(self, key: Hashable, program: _Program) -> None:
+        """Keep a program as the most recently used one, and drop the least recently used."""
+        with self._lock:
+            self.programs[key] = program
+            self.programs.move_to_end(key)
+            while len(self.programs) > MAX_PROGRAMS:
+                self.programs.popitem(last=False)
+
+
 class Jitted:
     """A jitted function: callable like the original."""
 
@@ -91,9 +110,7 @@ class Jitted:
         self._function = f
         numbers = static_argnums if isinstance(static_argnums, Sequence) else (static_argnums,)
         self._static = frozenset(map(operator.index, numbers))
-        self._environment: Environment | None = None
-        self._programs: OrderedDict[Hashable, _Program] = OrderedDict()
-        self._lock = threading.RLock()
+        self._state: _State | None = None
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         # Like a function, so that a method can be jitted; the instance is a leaf or a tree.
@@ -101,31 +118,32 @@ class Jitted:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The function's result, by its program; traced first if there is none."""
-        if self._environment is None or self._environment.changed():
-            self._programs.clear()
-            self._environment = observe(self._function)
+        state = self._state
+        if state is None or state.environment.changed():
+            state = self._state = _State(observe(self._function))
         static = self._static_part(args) if self._static else ()
         plain = not (self._static or kwargs)
         leaves, tree = flatten(args if plain else (self._dynamic_part(args), kwargs))
         key, inputs = _signature(leaves)
         key = (tree, static, plain, key)
         try:
-            known = self._programs.get(key)
+            known = state.programs.get(key)
         except TypeError as error:
             raise StaticArgumentError(
                 f"jit needs hashable arguments where they are not arrays or numbers: {error}; "
                 "write: a tuple instead of a list or set, or an array"
             ) from None
         if known is None or known.outdated():
-            traced = self._trace(key, args, plain, leaves, tree, inputs)
+            traced = self._trace(state, key, args, plain, leaves, tree, inputs)
         else:
             traced = known.traced
-            if len(self._programs) > MAX_PROGRAMS // 2:
-                self._use(key, known)
+            if len(state.programs) > MAX_PROGRAMS // 2:
+                state.use(key, known)
         return traced.rebuild(run(traced.graph, [*inputs, *traced.captures]))[0]
 
     def _trace(
         self,
+        state: _State,
         key: Hashable,
         args: tuple[Any, ...],
         plain: bool,
@@ -134,7 +152,6 @@ class Jitted:
         inputs: list[Any],
     ) -> Traced:
         """Trace the function, and keep the program if it holds for all arguments of this kind."""
-        environment = self._environment
         opaque = [leaf for leaf in leaves if not _is_input(leaf)]
         reads = observe(*opaque, *tree.statics(), *[args[i] for i in self._static_places(args)])
         avals = [x.aval if isinstance(x, Tracer) else aval_of(x) for x in inputs]
@@ -152,18 +169,9 @@ class Jitted:
         traced = trace_flat(call, avals, inputs, keep_numbers=True)
         # A program that was told values holds for these values only; one that was traced while
         # another thread rebound what it reads may hold for none.
-        holds = self._environment is environment is not None and not environment.changed()
-        if holds and not traced.consulted:
-            self._use(key, _Program(traced, reads))
+        if not traced.consulted and not state.environment.changed():
+            state.use(key, _Program(traced, reads))
         return traced
-
-    def _use(self, key: Hashable, program: _Program) -> None:
-        """Keep a program as the most recently used one, and drop the least recently used."""
-        with self._lock:
-            self._programs[key] = program
-            self._programs.move_to_end(key)
-            while len(self._programs) > MAX_PROGRAMS:
-                self._programs.popitem(last=False)
 
     def _static_places(self, args: tuple[Any, ...]) -> frozenset[int]:
         return frozenset(i % len(args) for i in self._static if -len(args) <= i < len(args))
