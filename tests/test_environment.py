@@ -118,3 +118,54 @@ def test_an_attribute_is_not_a_global_of_the_same_name():
     for step in range(4):  # noqa: B007
         train(1.0, State(2.0))
     assert len(runs) == 1
+
+
+class Config:
+    rate = 2.0
+
+
+@attrs.define
+class Slotted:
+    scale: float = 2.0
+
+    def scaled(self, x):
+        return self.scale * x
+
+
+def test_class_attributes_slots_and_nested_objects():
+    read = fg.jit(lambda x: Config.rate * x)
+    assert read(1.0) == 2.0
+    try:
+        Config.rate = 5.0
+        assert read(1.0) == 5.0
+    finally:
+        Config.rate = 2.0
+    slotted = Slotted()
+    scaled = fg.jit(slotted.scaled)
+    assert scaled(1.0) == 2.0
+    slotted.scale = 5.0
+    assert scaled(1.0) == 5.0
+
+
+def test_objects_that_make_up_attributes_are_left_alone():
+    class Endless(dict):
+        def __getattr__(self, name):
+            return self.setdefault(name, Endless())
+
+    class Keyed(dict):
+        def __getattr__(self, name):
+            return self[name]
+
+    endless, keyed = Endless(rate=2.0), Keyed(rate=2.0)
+    assert fg.jit(lambda x: endless["rate"] * x)(1.0) == 2.0
+    assert fg.jit(lambda x: keyed["rate"] * x)(1.0) == 2.0
+    assert list(endless) == ["rate"]
+
+
+def test_an_attribute_that_is_not_read_may_change():
+    model, runs = Model(np.ones(2)), []
+    f = fg.jit(lambda x: (runs.append(1), np.sum(model.w) * x)[1])
+    for count in range(4):
+        model.count = count
+        assert f(1.0) == 2.0
+    assert len(runs) == 1

@@ -152,8 +152,9 @@ class Jitted:
         inputs: list[Any],
     ) -> Traced:
         """Trace the function, and keep the program if it holds for all arguments of this kind."""
-        opaque = [leaf for leaf in leaves if not _is_input(leaf)]
-        reads = observe(*opaque, *tree.statics(), *[args[i] for i in self._static_places(args)])
+        statics = [leaf for leaf in leaves if not _is_input(leaf)] + tree.statics()
+        statics += [args[i] for i in self._static_places(args)]
+        reads = observe(self._function, *statics) if statics else observe()
         avals = [x.aval if isinstance(x, Tracer) else aval_of(x) for x in inputs]
 
         def call(tracers: list[Tracer]) -> tuple[Any]:
