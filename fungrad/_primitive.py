@@ -16,7 +16,7 @@ import numpy as np
 from pyrsistent import PMap, pmap
 
 from fungrad._aval import Aval, make_aval
-from fungrad._expr import Expr, Literal, Static, add_node
+from fungrad._expr import Expr, Literal, Static, add_node, find_node, node_key
 from fungrad.errors import IncompletePrimitiveError, ShapeMismatchError, UnsupportedFunctionError
 
 Rule = Callable[..., Any]
@@ -105,6 +105,11 @@ class Primitive:
             _check_integer_literals(self, args)
         result: Aval = self.aval(*[arg.aval for arg in args], **dict(static))
         return result
+
+    def node(self, args: tuple[Expr, ...], static: Static, weak: bool = False) -> Expr:
+        """The one node of this primitive with these arguments."""
+        key = node_key(self, args, static, weak)
+        return find_node(key) or self.build(key, args, static, weak)
 
     def build(self, key: Any, args: tuple[Expr, ...], static: Static, weak: bool) -> Expr:
         """The interned node for ``key``, which the caller looked up in vain."""

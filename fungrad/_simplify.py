@@ -14,7 +14,7 @@ import numpy as np
 
 from fungrad._aval import Aval
 from fungrad._evaluate import apply
-from fungrad._expr import Expr, Literal, find_node, node_key, with_args
+from fungrad._expr import Expr, Literal, with_args
 from fungrad._graph import Graph, make_graph
 from fungrad._primitive import Primitive
 from fungrad.ops import elementwise, shape
@@ -54,9 +54,7 @@ def _rewritten(node: Expr) -> Expr:
 
 
 def _build(primitive: Primitive, args: tuple[Expr, ...], weak: bool = False, **static: Any) -> Expr:
-    pairs = tuple(static.items())
-    key = node_key(primitive, args, pairs, weak)
-    return find_node(key) or primitive.build(key, args, pairs, weak)
+    return primitive.node(args, tuple(static.items()), weak)
 
 
 def _number(node: Expr) -> Any:

@@ -130,9 +130,7 @@ class Trace:
 
     def constant(self, primitive: Primitive, weak: bool = False, **static: Any) -> Tracer:
         """A primitive without operands, as a node of this trace."""
-        pairs = tuple(static.items())
-        key = node_key(primitive, (), pairs, weak)
-        return Tracer(self, find_node(key) or primitive.build(key, (), pairs, weak))
+        return Tracer(self, primitive.node((), tuple(static.items()), weak))
 
     def concrete(self, node: Expr, asked: str) -> Any:
         """The value of ``node``; ``asked`` says in words what the user's code did."""
@@ -299,8 +297,7 @@ def bind(primitive: Primitive, operands: tuple[Any, ...], static: Any, weak: boo
     if node is None:
         if primitive.elementwise and len(args) > 1:
             args = _promote(primitive, trace, args)
-            key = node_key(primitive, args, pairs, weak)
-        node = find_node(key) or primitive.build(key, args, pairs, weak)
+        node = primitive.node(args, pairs, weak)
     if isinstance(node.aval, TupleAval):
         return items_of(trace, node)
     return Tracer(trace, node)
@@ -311,9 +308,7 @@ def items_of(trace: Trace, node: Expr) -> tuple[Tracer, ...]:
     assert isinstance(node.aval, TupleAval)
     items = []
     for index in range(len(node.aval.avals)):
-        static = (("index", index),)
-        key = node_key(item, (node,), static, False)
-        items.append(Tracer(trace, find_node(key) or item.build(key, (node,), static, False)))
+        items.append(Tracer(trace, item.node((node,), (("index", index),))))
     return tuple(items)
 
 

@@ -77,7 +77,9 @@ class Program:
                 value = as_operand(value)
                 flags.append(not isinstance(value, np.ndarray))
             operands.append(value)
-        key = tuple(flags) if len(self._compiled) < MAX_VARIANTS else (False,) * len(flags)
+        key = tuple(flags)
+        if key not in self._compiled and len(self._compiled) >= MAX_VARIANTS:
+            key = (False,) * len(flags)
         compiled = self._compiled.get(key)
         if compiled is None:
             compiled = self._compiled[key] = build(self.graph, key)
