@@ -75,8 +75,13 @@ def make_literal(value: bool | int | float | complex) -> Literal:
 
 
 def node_key(primitive: Primitive, args: tuple[Expr, ...], static: Static, weak: bool) -> Hashable:
-    """The intern key. It may hold ids because the node keeps its arguments alive."""
-    return (primitive, weak, bits_key(static) if static else (), *[id(arg) for arg in args])
+    """The intern key. It may hold ids: the node keeps its arguments and its static alive."""
+    return (
+        primitive,
+        weak,
+        bits_key(static, held=True) if static else (),
+        *[id(arg) for arg in args],
+    )
 
 
 find_node: Callable[[Hashable], Expr | None] = _exprs.get

@@ -42,18 +42,20 @@ class InternTable(Generic[V]):
         return len(self._table)
 
 
-def bits_key(value: Any) -> Hashable:
+def bits_key(value: Any, held: bool = False) -> Hashable:
     """A hashable stand-in that keeps apart what Python merges (0.0 and -0.0; 1, 1.0 and True).
 
     NaN equals itself, and slices become hashable. What can't be hashed fails when it is looked up.
+    ``held`` says that ``value`` lives as long as the key is in use: then what is equal by identity
+    only (a graph, a function) goes by its ``id``, so that the key does not keep it alive.
     """
     kind = type(value)
     if kind is int or kind is str or value is None:
         return value  # type: ignore[no-any-return]
     if kind is tuple:
-        return tuple([bits_key(item) for item in value])
+        return tuple([bits_key(item, held) for item in value])
     if isinstance(value, tuple):
-        return kind, *[bits_key(item) for item in value]
+        return kind, *[bits_key(item, held) for item in value]
     if kind is float:
         return float, struct.pack("d", value)
     if kind is complex:
@@ -64,4 +66,10 @@ def bits_key(value: Any) -> Hashable:
         return frozenset, frozenset(map(bits_key, value))
     if isinstance(value, np.inexact):
         return kind, value.tobytes()
+    if held and _is_hashed_by_identity(kind):
+        return kind, id(value)
     return kind, value
+
+
+def _is_hashed_by_identity(kind: Any) -> bool:
+    return kind.__hash__ is object.__hash__

@@ -57,6 +57,22 @@ def test_tracing_twice_gives_the_identical_graph():
     assert fg.trace(f, args[0], np.ones((5, 3), np.float32)) is not first
 
 
+def test_a_node_that_holds_a_graph_dies_with_what_derives_from_it():
+    body = chain(2)
+    x, sin = make_input(0, body.inputs[0].aval), registry()["sin"]
+    static = (("body", body), ("nested", (body, 1)))
+    node = expr_module.add_node(node_key(sin, (x,), static, False), sin, (x,), static, x.aval)
+    assert expr_module.find_node(node_key(sin, (x,), static, False)) is node
+    derived = make_graph([x.aval], [node])
+    body.memo("derived", [derived].pop)
+    forgotten = weakref.ref(node)
+    graph_module._kept.clear()
+    graph_module._kept_nodes = 0
+    del body, node, static, derived
+    gc.collect()
+    assert forgotten() is None
+
+
 def test_equal_expressions_are_one_node():
     graph = fg.trace(lambda x: (np.sin(x) * np.sin(x), np.sin(x)), 1.0)
     assert len(graph.nodes) == 2
