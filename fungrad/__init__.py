@@ -5,6 +5,7 @@ version of it, and both compose to any depth.
 """
 
 from fungrad import errors, extend, nn, optim, random, testing, tree
+from fungrad._config import config
 from fungrad._graph import Graph
 from fungrad.ops.scatter import at
 from fungrad.transforms import (
@@ -25,6 +26,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Graph",
     "at",
+    "config",
     "errors",
     "extend",
     "grad",

@@ -44,6 +44,7 @@ def batch(graph: Graph, batched: tuple[bool, ...], size: int) -> Graph:
 def _apply_rule(trace: Rewrite, node: Expr, new: dict[Expr, Any], size: int) -> Any:
     primitive = node.primitive
     assert primitive is not None
+    trace.rewriting(node, differentiates=False)
     if isinstance(primitive.batch, Unwritten):
         raise UnsupportedFunctionError(
             f"{primitive.name} can't be batched yet: {primitive.batch.reason}"

@@ -9,9 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from fungrad._aval import SCALAR_TYPES
+from fungrad._config import settings
 from fungrad._expr import Expr, Input, Literal
 from fungrad._graph import Graph, last_uses
+from fungrad._provenance import Recording, recording
+from fungrad.errors import NonFiniteError
 
 
 def as_operand(value: Any) -> Any:
@@ -33,6 +38,9 @@ def interpret(graph: Graph, inputs: Sequence[Any]) -> list[Any]:
 
     Outputs may be inputs, or views of inputs or of each other: see ``compile.run``.
     """
+    record = recording()
+    if record is not None:
+        return list(record.during(lambda: _watched(graph, inputs, record)))
     values: dict[Expr, Any] = dict(zip(graph.inputs, map(as_operand, inputs), strict=True))
     last: dict[Expr, int] = graph.memo("last_uses", lambda: last_uses(graph))
     for position, node in enumerate(graph.nodes):
@@ -41,6 +49,45 @@ def interpret(graph: Graph, inputs: Sequence[Any]) -> list[Any]:
             if last[arg] == position and arg in values:
                 del values[arg]
     return [as_operand(_value(output, values)) for output in graph.outputs]
+
+
+def _watched(graph: Graph, inputs: Sequence[Any], record: Recording) -> list[Any]:
+    """``interpret``, telling which node it computes, and stopping at NaN where that is asked."""
+    values: dict[Expr, Any] = dict(zip(graph.inputs, map(as_operand, inputs), strict=True))
+    stops = settings().debug_nans
+    for node in graph.nodes:
+        record.current = node
+        operands = [_value(arg, values) for arg in node.args]
+        if stops:
+            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+                values[node] = apply(node, operands)
+            if operands and all(map(_is_finite, operands)):
+                _check_finite(node, values[node])
+        else:
+            values[node] = apply(node, operands)
+    return [as_operand(_value(output, values)) for output in graph.outputs]
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_finite, value))
+    return np.result_type(value).kind not in "fc" or bool(np.all(np.isfinite(value)))
+
+
+def _check_finite(node: Expr, value: Any) -> None:
+    """Raise ``NonFiniteError`` if the value of ``node`` has an entry that is not finite."""
+    for one in value if isinstance(value, tuple) else (value,):
+        if not _is_finite(one):
+            wrong = np.argwhere(~np.isfinite(one))
+            first = tuple(wrong[0].tolist())
+            assert node.primitive is not None
+            where = f" at {first}, and {len(wrong)} of {np.size(one)} entries" if first else ""
+            operands = [repr(x.value if isinstance(x, Literal) else x.aval) for x in node.args]
+            raise NonFiniteError(
+                f"{node.primitive.name} gave {np.asarray(one)[first]}{where} from finite operands "
+                f"({', '.join(operands)}); write: np.where(ok, x, 1.0) before the operation, and "
+                "np.where(ok, result, value) after it"
+            )
 
 
 def compute(node: Expr, memo: dict[Expr, Any], of_input: Callable[[Input], Any]) -> Any:

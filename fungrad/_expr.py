@@ -13,6 +13,7 @@ import attrs
 
 from fungrad._aval import SCALAR_TYPES, Aval, make_aval
 from fungrad._intern import InternTable, bits_key
+from fungrad._provenance import recording
 
 if TYPE_CHECKING:
     from fungrad._primitive import Primitive
@@ -102,4 +103,6 @@ def with_args(node: Expr, args: tuple[Expr, ...]) -> Expr:
     found = find_node(key)
     if found is None:
         found = add_node(key, node.primitive, args, node.static, node.aval)
+    if (record := recording()) is not None:
+        record.replaced(found, node)
     return found

@@ -18,6 +18,7 @@ import attrs
 from fungrad._aval import Aval
 from fungrad._expr import Expr, Input, Literal, make_input, with_args
 from fungrad._intern import InternTable
+from fungrad._provenance import recording, stage
 
 _UNKNOWN = object()
 _MAX_DERIVED = 64
@@ -37,9 +38,12 @@ class Graph:
     """All operations, arguments before their users; neither inputs nor literals."""
     _memo: dict[Hashable, Any] = attrs.field(factory=dict)
 
+    @stage
     def memo(self, key: Hashable, derive: Callable[[], Any]) -> Any:
         """``derive()``, done once for this graph and ``key``; keeps the graph among the recent."""
         _keep(self)
+        if (record := recording()) is not None:
+            return record.during(derive)
         known = self._memo.get(key, _UNKNOWN)
         if known is not _UNKNOWN:
             return known

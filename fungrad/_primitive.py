@@ -17,7 +17,12 @@ from pyrsistent import PMap, pmap
 
 from fungrad._aval import Aval, make_aval
 from fungrad._expr import Expr, Literal, Static, add_node, find_node, node_key
-from fungrad.errors import IncompletePrimitiveError, ShapeMismatchError, UnsupportedFunctionError
+from fungrad.errors import (
+    GENERATED,
+    IncompletePrimitiveError,
+    ShapeMismatchError,
+    UnsupportedFunctionError,
+)
 
 Rule = Callable[..., Any]
 
@@ -233,7 +238,7 @@ def _from_template(template: str) -> Rule:
     static = sorted(fields - set(operands))
     call = template.format(*[f"x{i}" for i in operands], **{field: field for field in static})
     head = ", ".join([*[f"x{i}" for i in operands], *(["*"] if static else []), *static])
-    function: Rule = eval(f"lambda {head}: {call}", {"np": np})
+    function: Rule = eval(compile(f"lambda {head}: {call}", GENERATED, "eval"), {"np": np})
     return function
 
 

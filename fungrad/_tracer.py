@@ -19,6 +19,7 @@ from fungrad._evaluate import compute, depends
 from fungrad._expr import Expr, Input, Literal, find_node, make_input, make_literal, node_key
 from fungrad._primitive import ZERO, Primitive, item, kind_of, promoted_dtypes
 from fungrad._protocols import ArrayProtocols
+from fungrad._provenance import recording
 from fungrad.errors import (
     ArrayMutationError,
     ConcretizationError,
@@ -41,6 +42,7 @@ class Trace:
         arguments: how many of the inputs are arguments.
         differentiated: whether a derivative is taken with respect to the arguments.
         consulted: whether Python code was told a value that arguments or captures decide.
+        recording: what notes the lines that build nodes, if anything does.
     """
 
     __slots__ = (
@@ -53,6 +55,7 @@ class Trace:
         "avals",
         "consulted",
         "differentiated",
+        "recording",
         "serial",
         "values",
     )
@@ -67,6 +70,7 @@ class Trace:
         self.arguments = len(self.avals)
         self.differentiated = differentiated
         self.consulted = False
+        self.recording = recording()
         self._captured: dict[Any, Input] = {}
         self._snapshots: dict[int, Snapshot] = {}
         self._computed: dict[Expr, Any] = {}
@@ -298,6 +302,8 @@ def bind(primitive: Primitive, operands: tuple[Any, ...], static: Any, weak: boo
         if primitive.elementwise and len(args) > 1:
             args = _promote(primitive, trace, args)
         node = primitive.node(args, pairs, weak)
+    if trace.recording is not None:
+        trace.recording.built(node)
     if isinstance(node.aval, TupleAval):
         return items_of(trace, node)
     return Tracer(trace, node)
@@ -365,6 +371,11 @@ class Rewrite(Trace):
             f"a rule used a concrete array of shape {np.shape(value)}; rules may use their "
             "operands, Python numbers and np functions with like= only"
         )
+
+    def rewriting(self, node: Expr, differentiates: bool) -> None:
+        """Say for which node a rule runs."""
+        if self.recording is not None:
+            self.recording.current, self.recording.differentiates = node, differentiates
 
     def tracer(self, node: Expr) -> Any:
         """``node`` as a rule sees it: a tracer, a tuple of them, or the number of a literal."""

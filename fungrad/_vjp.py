@@ -194,6 +194,7 @@ def _accumulate(cts: dict[Expr, Any], node: Expr, ct: Any) -> None:
 def _apply_rule(trace: Rewrite, node: Expr, ct: Any) -> Any:
     primitive = node.primitive
     assert primitive is not None
+    trace.rewriting(node, differentiates=True)
     if isinstance(primitive.vjp, Unwritten):
         raise UnsupportedFunctionError(
             f"{primitive.name} can't be differentiated yet: {primitive.vjp.reason}"

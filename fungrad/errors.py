@@ -9,15 +9,26 @@ from __future__ import annotations
 import linecache
 import os
 import sys
-from types import FrameType
+from types import FrameType, TracebackType
 
 _OWN_PACKAGES = frozenset(
     {"fungrad", "numpy", "attr", "attrs", "functools", "contextlib", "importlib"}
 )
-
-
 _INSTALLED = (os.path.dirname(linecache.__file__), "<frozen")
 _PACKAGES = ("site-packages", "dist-packages")
+GENERATED = "<fungrad program>"
+"""What generated code calls its file."""
+
+
+def is_ours(frame: FrameType) -> bool:
+    """Whether a frame runs fungrad, a package that it is made of, or code that it generated."""
+    name = str(frame.f_globals.get("__name__", ""))
+    return name.partition(".")[0] in _OWN_PACKAGES or frame.f_code.co_filename == GENERATED
+
+
+def _is_installed(frame: FrameType) -> bool:
+    name = frame.f_code.co_filename
+    return name.startswith(_INSTALLED) or any(package in name for package in _PACKAGES)
 
 
 def user_line() -> str:
@@ -28,19 +39,40 @@ def user_line() -> str:
     frame: FrameType | None = sys._getframe(1)
     found: FrameType | None = None
     while frame is not None:
-        if frame.f_globals.get("__name__", "").partition(".")[0] not in _OWN_PACKAGES:
+        if not is_ours(frame):
             found = found or frame
-            name = frame.f_code.co_filename
-            if not name.startswith(_INSTALLED) and not any(p in name for p in _PACKAGES):
+            if not _is_installed(frame):
                 found = frame
                 break
         frame = frame.f_back
-    if found is None:
-        return ""
-    name, number = found.f_code.co_filename, found.f_lineno
+    return "" if found is None else _text(found, found.f_lineno)
+
+
+def innermost(traceback: TracebackType | None) -> tuple[str, list[FrameType]]:
+    """The innermost line of a traceback that is the user's, and the frames below it."""
+    line, below = "", []
+    while traceback is not None:
+        frame = traceback.tb_frame
+        below.append(frame)
+        if not is_ours(frame) and not _is_installed(frame):
+            line, below = _text(frame, traceback.tb_lineno), []
+        traceback = traceback.tb_next
+    return line, below
+
+
+def _text(frame: FrameType, number: int) -> str:
+    name = frame.f_code.co_filename
     text = linecache.getline(name, number).strip()
-    where = f"\n  at {name}:{number}, in {found.f_code.co_name}"
+    where = f"\n  at {name}:{number}, in {frame.f_code.co_name}"
     return f"{where}\n    {text}" if text else where
+
+
+def locate(error: Exception, line: str) -> None:
+    """Let ``error`` say that it comes from this line; of lines that are told, the first stays."""
+    if isinstance(error, FungradError):
+        error.location = line or error.location
+    elif line and not any("\n    " in note for note in getattr(error, "__notes__", ())):
+        error.add_note(line.removeprefix("\n"))
 
 
 class FungradError(Exception):
@@ -181,6 +213,14 @@ class StaticArgumentError(FungradError, TypeError):
 
     Fails: ``fg.jit(f, static_argnums=1)(x, [1, 2])``. Write: ``fg.jit(f, static_argnums=1)(x,
     (1, 2))``.
+    """
+
+
+class NonFiniteError(FungradError, FloatingPointError):
+    """Under ``fg.config(debug_nans=True)``, an operation made NaN or infinity of finite numbers.
+
+    Fails: ``np.log(x)`` with ``x`` of 0. Write: ``np.log(np.where(x > 0, x, 1.0))``, and then
+    choose by the same condition between the result and what it shall be elsewhere.
     """
 
 

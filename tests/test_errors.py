@@ -29,6 +29,7 @@ from fungrad.errors import (
     IncompletePrimitiveError,
     InputTypeError,
     NonDifferentiableInputError,
+    NonFiniteError,
     NonScalarOutputError,
     OutputTypeError,
     ShapeMismatchError,
@@ -59,6 +60,7 @@ BASES = {
     CotangentError: ValueError,
     ArgumentError: TypeError,
     StaticArgumentError: TypeError,
+    NonFiniteError: FloatingPointError,
     IncompletePrimitiveError: TypeError,
 }
 
@@ -690,6 +692,12 @@ def number_that_differs_by_example():
 @raises(ConcretizationError, "vmap")
 def mask_that_differs_by_example():
     fg.vmap(lambda x: x[x > 0])(np.ones((2, 3)))
+
+
+@raises(NonFiniteError, "log gave -inf", "at (1,)", "1 of 3", "(float64[3])", "np.where")
+def infinity():
+    with fg.config(debug_nans=True):
+        fg.jit(lambda x: np.log(x))(np.array([1.0, 0.0, 2.0]))
 
 
 # --- writing -------------------------------------------------------------------------------------

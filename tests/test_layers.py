@@ -13,7 +13,7 @@ ROOT = Path(str(files("fungrad")))
 
 ROWS = (
     {"errors"},
-    {"_intern", "_aval", "_containers", "_tree"},
+    {"_intern", "_aval", "_containers", "_tree", "_config", "_provenance"},
     {"_expr", "_graph"},
     {"_primitive", "_evaluate"},
     {"_protocols", "_tracer"},

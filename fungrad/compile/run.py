@@ -11,6 +11,7 @@ from fungrad._aval import SCALAR_TYPES
 from fungrad._evaluate import as_operand, interpret
 from fungrad._expr import Expr
 from fungrad._graph import Graph, substitute
+from fungrad._provenance import recording, stage
 from fungrad._simplify import simplify
 from fungrad._tracer import Trace, Tracer
 from fungrad.compile.memory import COPY, FRESH, NUMBER, SCALAR, finishes
@@ -25,6 +26,7 @@ MAX_COMPILED = 50_000
 """The longest graph for which source is generated: Python's compiler is slow on more lines."""
 
 
+@stage
 def run(graph: Graph, values: Sequence[Any]) -> Sequence[Any]:
     """The outputs of ``graph``: arrays that the caller owns; or tracers, if any value is one."""
     innermost: Tracer | None = None
@@ -37,6 +39,8 @@ def run(graph: Graph, values: Sequence[Any]) -> Sequence[Any]:
         trace = innermost.owner
         nodes = substitute(graph, [_lifted(trace, value) for value in values])
         return [Tracer(trace, node) for node in nodes]
+    if recording() is not None:
+        return _finished(graph, interpret(graph, values))
     return program(graph)(values)
 
 

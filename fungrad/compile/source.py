@@ -16,6 +16,7 @@ import numpy as np
 from fungrad._expr import Expr, Literal
 from fungrad._graph import Graph
 from fungrad.compile.memory import finishes, plan
+from fungrad.errors import GENERATED
 from fungrad.ops.creation import full
 
 
@@ -116,7 +117,7 @@ def generate(graph: Graph, contiguous: tuple[bool, ...]) -> tuple[str, dict[str,
 def build(graph: Graph, contiguous: tuple[bool, ...]) -> Callable[..., tuple[Any, ...]]:
     """The compiled program of ``graph``: takes the inputs' values, returns the outputs'."""
     text, namespace = generate(graph, contiguous)
-    exec(compile(text, "<fungrad program>", "exec"), namespace)
+    exec(compile(text, GENERATED, "exec"), namespace)
     program: Callable[..., tuple[Any, ...]] = namespace["program"]
     return program
 

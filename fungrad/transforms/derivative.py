@@ -7,6 +7,7 @@ from functools import wraps
 from typing import Any
 
 from fungrad._aval import aval_of
+from fungrad._provenance import explained
 from fungrad._trace import Traced, trace_flat
 from fungrad._tracer import Tracer
 from fungrad._tree import LEAF, check_same_structure, flatten, tree_map
@@ -62,6 +63,7 @@ def grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
     """
     derivative = _differentiated(f, argnums, has_aux, with_value=False)
 
+    @explained
     @wraps(f)
     def gradient_function(*args: Any, **kwargs: Any) -> Any:
         _, grads, aux = derivative(args, kwargs)
@@ -100,6 +102,7 @@ def value_and_grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> 
     """
     derivative = _differentiated(f, argnums, has_aux, with_value=True)
 
+    @explained
     @wraps(f)
     def value_and_gradient_function(*args: Any, **kwargs: Any) -> Any:
         value, grads, aux = derivative(args, kwargs)
@@ -168,6 +171,7 @@ def _check_scalar(traced: Traced, name: str) -> None:
         )
 
 
+@explained
 def vjp(f: Function, *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
     r"""The value of a function and its pullback: the product of a cotangent with the Jacobian.
 
@@ -213,6 +217,7 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
     out_avals = [node.aval.with_weak(False) for node in graph.outputs[: traced.counts[0]]]
     result_tree = traced.results[0].tree
 
+    @explained
     def pull(ct: Any) -> tuple[Any, ...]:
         leaves, tree = flatten(ct)
         check_same_structure(result_tree, tree, "the function's result", "the cotangent")
@@ -225,6 +230,7 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
     return (results[0], pull, results[1]) if has_aux else (results[0], pull)
 
 
+@explained
 def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
     r"""The value of a function and its directional derivative :math:`J t`.
 

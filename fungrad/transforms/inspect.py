@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from fungrad._graph import Graph
+from fungrad._provenance import explained
 from fungrad._trace import trace_flat
 from fungrad.compile import source as source_of
 from fungrad.compile.run import program
 from fungrad.transforms._arguments import aval_of_leaf, choose
 
 
+@explained
 def trace(f: Callable[..., Any], *args: Any) -> Graph:
     """The program that a function is, for arguments like these.
 

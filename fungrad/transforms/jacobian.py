@@ -10,6 +10,7 @@ import numpy as np
 
 from fungrad._aval import Aval
 from fungrad._batch import batch
+from fungrad._provenance import explained
 from fungrad._trace import trace_flat
 from fungrad._tracer import Tracer
 from fungrad._vjp import pullback, split
@@ -50,6 +51,7 @@ def jacobian(f: Function, argnums: Argnums = 0) -> Function:
         Griewank and Walther, Evaluating Derivatives, 2nd ed., SIAM 2008, section 3.1.
     """
 
+    @explained
     @wraps(f)
     def jacobian_function(*args: Any, **kwargs: Any) -> Any:
         chosen = choose(f, args, kwargs, argnums)

@@ -13,7 +13,9 @@ import attrs
 import numpy as np
 
 from fungrad._aval import SCALAR_TYPES, aval_of, is_number_like
+from fungrad._config import settings
 from fungrad._intern import bits_key
+from fungrad._provenance import explain, recording, watched
 from fungrad._trace import Traced, trace_flat
 from fungrad._tracer import Tracer
 from fungrad._tree import TreeDef, flatten
@@ -118,9 +120,19 @@ class Jitted:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The function's result, by its program; traced first if there is none."""
-        state = self._state
+        try:
+            if recording() is None and not settings().debug_nans:
+                return self._call(self._state, args, kwargs)
+        except Exception as error:
+            explain(error, lambda: self._call(None, args, kwargs))
+            raise
+        return watched(lambda: self._call(None, args, kwargs))
+
+    def _call(self, state: _State | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if state is None or state.environment.changed():
-            state = self._state = _State(observe(self._function))
+            state = _State(observe(self._function))
+            if recording() is None:
+                self._state = state
         static = self._static_part(args) if self._static else ()
         plain = not (self._static or kwargs)
         leaves, tree = flatten(args if plain else (self._dynamic_part(args), kwargs))

@@ -10,6 +10,7 @@ import numpy as np
 
 from fungrad._aval import make_aval
 from fungrad._batch import batch
+from fungrad._provenance import explained
 from fungrad._trace import trace_flat
 from fungrad._tree import flatten
 from fungrad.compile import run
@@ -46,6 +47,7 @@ def vmap(f: Function, in_axes: Any = 0, out_axes: int = 0) -> Function:
         The name and its arguments are JAX's.
     """
 
+    @explained
     @wraps(f)
     def batched_function(*args: Any, **kwargs: Any) -> Any:
         every = choose(f, args, kwargs, range(len(args)))
