@@ -54,31 +54,50 @@ def gradient(graph: Graph, wrt: Positions, with_outputs: bool) -> Graph:
     return result
 
 
-def remembering(graph: Graph, wrt: Positions, seeds: Positions) -> tuple[Graph, Graph]:
-    """The two halves of ``pullback``, the first one together with the outputs.
+def remembering(graph: Graph, linear: Graph) -> tuple[Graph, Graph]:
+    """The two halves of a linear program, the first one together with the outputs of ``graph``.
+
+    Args:
+        graph: the function.
+        linear: its inputs are those of ``graph``, then cotangents or tangents.
 
     Returns:
-        ``(inputs -> outputs, residuals)`` and ``(residuals, cts) -> cts``.
+        ``(inputs -> outputs, residuals)`` and ``(residuals, cotangents) -> outputs of linear``.
     """
 
     def derive() -> tuple[Graph, Graph]:
-        before, after = split(pullback(graph, wrt, seeds), len(graph.inputs))
+        before, after = split(linear, len(graph.inputs))
         avals = [node.aval for node in graph.inputs]
         return make_graph(avals, [*graph.outputs, *before.outputs]), after
 
-    result: tuple[Graph, Graph] = graph.memo(("remembering", wrt, seeds), derive)
+    result: tuple[Graph, Graph] = graph.memo(("remembering", linear), derive)
     return result
 
 
-def pushforward(graph: Graph, wrt: Positions) -> Graph:
-    """The graph ``(inputs, tangent of each input in wrt) -> outputs, tangent of each output``.
+def pushforward(graph: Graph, wrt: Positions, pushed: Positions | None = None) -> Graph:
+    """``(inputs, tangent of each input in wrt) -> outputs, tangent of each output in pushed``.
+
+    By default, of each output.
+    """
+
+    def derive() -> Graph:
+        linear = linearized(graph, wrt, range(len(graph.outputs)) if pushed is None else pushed)
+        avals = [node.aval for node in linear.inputs]
+        return make_graph(avals, [*graph.outputs, *linear.outputs])
+
+    result: Graph = graph.memo(("pushforward", wrt, pushed), derive)
+    return result
+
+
+def linearized(graph: Graph, wrt: Positions, pushed: Sequence[int]) -> Graph:
+    """The graph ``(inputs, tangent of each input in wrt) -> tangent of each output in pushed``.
 
     The pullback is linear in its cotangents, so its transpose is the pushforward
     (Radul et al., You Only Linearize Once, POPL 2023, read backwards).
     """
 
     def derive() -> Graph:
-        seeds = tuple([i for i, node in enumerate(graph.outputs) if node.aval.inexact])
+        seeds = tuple([i for i in pushed if graph.outputs[i].aval.inexact])
         count, back = len(graph.inputs), pullback(graph, wrt, seeds)
         places = tuple(range(count, len(back.inputs)))
         twice = pullback(back, places, tuple(range(len(wrt))))
@@ -92,15 +111,17 @@ def pushforward(graph: Graph, wrt: Positions) -> Graph:
         zeros = [_full(trace, node.aval, 0)._expr for node in back.inputs[count:]]
         inputs = [make_input(i, aval) for i, aval in enumerate(avals)]
         results = iter(substitute(twice, [*inputs[:count], *zeros, *inputs[count:]]))
-        pushed = [
-            cast_like(Tracer(trace, next(results)), node.aval)._expr
-            if node.aval.inexact
-            else _full(trace, node.aval, 0)._expr
-            for node in graph.outputs
-        ]
-        return make_graph(avals, [*graph.outputs, *pushed])
+        return make_graph(
+            avals,
+            [
+                cast_like(Tracer(trace, next(results)), graph.outputs[i].aval)._expr
+                if graph.outputs[i].aval.inexact
+                else _full(trace, graph.outputs[i].aval, 0)._expr
+                for i in pushed
+            ],
+        )
 
-    result: Graph = graph.memo(("pushforward", wrt), derive)
+    result: Graph = graph.memo(("linearized", wrt, tuple(pushed)), derive)
     return result
 
 

@@ -104,7 +104,16 @@ class NonScalarOutputError(FungradError, TypeError):
 class ComplexOutputError(FungradError, TypeError):
     """``grad`` was asked for the gradient of a complex number.
 
-    Fails: ``fg.grad(lambda x: x * 1j)(1.0)``. Write: ``fg.grad(lambda x: np.abs(x * 1j))(1.0)``.
+    Fails: ``fg.grad(lambda x: x * 1j)(1.0)``. Write: ``fg.grad(lambda x: np.abs(x * 1j))(1.0)``, or
+    ``fg.grad(f, holomorphic=True)`` of a holomorphic function.
+    """
+
+
+class ComplexInputError(FungradError, TypeError):
+    """The derivative with respect to a complex number was asked for where that has two meanings.
+
+    Fails: ``fg.jacfwd(f)(1j)``. Write: ``fg.jacfwd(f, holomorphic=True)(1j)``, or real and
+    imaginary part as two arguments.
     """
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from fungrad._tree import flatten, tree_map
 from fungrad.errors import ArgumentError
-from fungrad.transforms.derivative import jvp, vjp
+from fungrad.transforms.products import jvp, vjp
 
 __all__ = ["check_grads"]
 

@@ -10,7 +10,7 @@ import numpy as np
 from fungrad._aval import tuple_aval
 from fungrad._primitive import primitive
 from fungrad._tracer import Tracer
-from fungrad.ops.creation import arange_like
+from fungrad.ops.creation import arange_like, eye
 from fungrad.ops.indexing import ARRAY, scatter_add_p
 from fungrad.ops.shape import number_p
 from tests._domains import (
@@ -39,6 +39,13 @@ sin_cos = primitive(
     fresh=True,
 )
 """A primitive with two results, so that reading one of them can be tried."""
+
+
+def _identity(x: Any, size: int) -> Any:
+    traced = isinstance(x, Tracer)
+    return (
+        x.owner.constant(eye, size=size, dtype=x.dtype) if traced else np.eye(size, dtype=x.dtype)
+    )
 
 
 def _scattering(index: tuple[Any, ...], shape: Shape) -> Function:
@@ -254,6 +261,7 @@ OTHER: dict[str, Row] = {
         on("5", lambda x: arange_like(x, 5) if isinstance(x, Tracer) else np.arange(5), (3,)),
         on("0", lambda x: arange_like(x, 0) if isinstance(x, Tracer) else np.arange(0), (3,)),
     )),
+    "eye": Row(tuple(on(f"{n}", lambda x, n=n: _identity(x, n), (3,)) for n in (0, 1, 3))),
     "getitem": Row(GETITEM),
     "scatter_add": _scatter_rows(),
     "matmul": Row(MATMUL, definition=_loop_product),

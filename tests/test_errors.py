@@ -21,6 +21,7 @@ from fungrad._primitive import ZERO, Unwritten, elementwise, primitive
 from fungrad.errors import (
     ArgumentError,
     ArrayMutationError,
+    ComplexInputError,
     ComplexOutputError,
     ConcretizationError,
     CotangentError,
@@ -46,6 +47,7 @@ BASES = {
     NonDifferentiableInputError: TypeError,
     NonScalarOutputError: TypeError,
     ComplexOutputError: TypeError,
+    ComplexInputError: TypeError,
     OutputTypeError: TypeError,
     InputTypeError: TypeError,
     UnsupportedFunctionError: NotImplementedError,
@@ -234,6 +236,11 @@ def array_result_of_one_entry():
 @raises(ComplexOutputError, "complex128", "np.abs", "np.real")
 def complex_result():
     fg.grad(lambda x: x * 1j)(1.0)
+
+
+@raises(ComplexInputError, "jacfwd", "complex128", "holomorphic=True")
+def complex_argument():
+    fg.jacfwd(lambda z: z * 1j)(1j)
 
 
 @raises(OutputTypeError, "str", "scalar")
@@ -865,6 +872,10 @@ TRANSFORMS = {
     "vjp": lambda f: fg.vjp(f, ONES),
     "jvp": lambda f: fg.jvp(f, (ONES,), (ONES,)),
     "jacobian": lambda f: fg.jacobian(f)(ONES),
+    "jacfwd": lambda f: fg.jacfwd(f)(ONES),
+    "linearize": lambda f: fg.linearize(f, ONES),
+    "hvp": lambda f: fg.hvp(f, (ONES,), (ONES,)),
+    "derivative": lambda f: fg.derivative(lambda x: x * f(x))(ONES),
     "trace": lambda f: fg.trace(f, ONES),
 }
 USES = {

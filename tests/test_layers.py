@@ -19,7 +19,7 @@ ROWS = (
     {"_protocols", "_tracer"},
     {"ops"},
     {"_trace"},
-    {"_vjp", "_batch", "_simplify"},
+    {"_vjp", "_batch", "_jacobian", "_simplify"},
     {"compile"},
     {"transforms"},
     {"optim", "testing", "extend", "nn", "random", "tree", ""},

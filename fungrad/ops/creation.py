@@ -36,6 +36,15 @@ arange = primitive(
     fresh=True,
 )
 
+eye = primitive(
+    "eye",
+    value="np.eye({size}, dtype={dtype})",
+    aval=lambda size, dtype: make_aval((size, size), dtype),
+    vjp=ZERO,
+    batch=_unbatched,
+    fresh=True,
+)
+
 
 def full_like(a: Tracer, value: Any, shape: tuple[int, ...], dtype: Any) -> Tracer:
     """``value`` everywhere, in the trace of ``a``."""

@@ -12,7 +12,14 @@ import numpy as np
 from fungrad._aval import Aval, aval_of
 from fungrad._tracer import Tracer
 from fungrad._tree import TreeDef, flatten
-from fungrad.errors import ArgumentError, CotangentError, NonDifferentiableInputError
+from fungrad.errors import (
+    ArgumentError,
+    ComplexInputError,
+    ComplexOutputError,
+    CotangentError,
+    NonDifferentiableInputError,
+    OutputTypeError,
+)
 
 Argnums = int | Sequence[int]
 
@@ -40,11 +47,7 @@ class Chosen:
 
     def regroup(self, leaves: Sequence[Any]) -> tuple[Any, ...]:
         """One tree for each chosen argument, made of ``leaves``."""
-        start, trees = 0, []
-        for tree in self.trees:
-            trees.append(tree.unflatten(leaves[start : start + tree.num_leaves]))
-            start += tree.num_leaves
-        return tuple(trees)
+        return regrouped(self.trees, leaves)
 
     def paths(self) -> list[str]:
         """For every leaf, where it stands in the call."""
@@ -70,6 +73,27 @@ class Chosen:
             return self.call(complete)
 
         return Chosen([self.leaves[i] for i in places], self.places, self.trees, call), places
+
+
+def regrouped(trees: Sequence[TreeDef], leaves: Sequence[Any]) -> tuple[Any, ...]:
+    """One tree of each structure, made of consecutive ``leaves``."""
+    start, grouped = 0, []
+    for tree in trees:
+        grouped.append(tree.unflatten(leaves[start : start + tree.num_leaves]))
+        start += tree.num_leaves
+    return tuple(grouped)
+
+
+def split_aux(out: Any, has_aux: bool) -> tuple[Any, ...]:
+    """What a function returned as ``(result, aux)``, or as ``(result,)``."""
+    if not has_aux:
+        return (out,)
+    if not isinstance(out, tuple) or len(out) != 2:
+        raise OutputTypeError(
+            "with has_aux=True the function must return (result, aux), but it returned a "
+            f"{type(out).__name__}; write: return result, aux"
+        )
+    return out
 
 
 def choose(
@@ -114,8 +138,18 @@ def _place(argnum: Any, count: int) -> int:
     return place % count
 
 
-def differentiable_avals(chosen: Chosen, transform: str) -> list[Aval]:
-    """What is known of the leaves; an error for a leaf that has no derivative."""
+def differentiable_avals(
+    chosen: Chosen, transform: str, holomorphic: bool = False, real: bool = False
+) -> list[Aval]:
+    """What is known of the leaves; an error for a leaf that has no derivative.
+
+    Args:
+        chosen: the arguments.
+        transform: its name.
+        holomorphic: whether complex derivatives are wanted, so that all leaves must be complex.
+        real: whether complex leaves are refused otherwise.
+    """
+    others = "lambda x: f(x, n)" if transform in _WITHOUT_ARGNUMS else "argnums="
     avals = []
     for i, leaf in enumerate(chosen.leaves):
         aval = aval_of_leaf(leaf) if is_numeric(leaf) else None
@@ -125,10 +159,41 @@ def differentiable_avals(chosen: Chosen, transform: str) -> list[Aval]:
                 f"{transform} needs floating-point (float or complex dtype) leaves to "
                 f"differentiate with respect to; {chosen.paths()[i]} is "
                 f"{kind or _described(leaf)}; write: 1.0 for 1, x.astype(float) for an array of "
-                "int or bool, and leave other things out of what to differentiate (argnums=)"
+                f"int or bool, and leave other things out of what to differentiate: {others}"
+            )
+        if holomorphic and aval.dtype.kind != "c":
+            raise ComplexInputError(
+                f"{transform} with holomorphic=True needs complex leaves to differentiate with "
+                f"respect to; {chosen.paths()[i]} is {aval}; write: x.astype(complex), or "
+                f"{transform} without holomorphic"
+            )
+        if real and not holomorphic and aval.dtype.kind == "c":
+            raise ComplexInputError(
+                f"{transform} needs real leaves to differentiate with respect to; "
+                f"{chosen.paths()[i]} is {aval}; write: holomorphic=True where the function is "
+                "holomorphic, or x.real and x.imag as two arguments"
             )
         avals.append(aval)
     return avals
+
+
+_WITHOUT_ARGNUMS = ("vjp", "jvp", "linearize", "hvp")
+
+
+def check_results(avals: Sequence[Aval], transform: str, holomorphic: bool) -> None:
+    """An error for a result whose derivative is no plain gradient: complex, or real if not."""
+    for aval in avals:
+        if holomorphic and aval.dtype.kind != "c":
+            raise ComplexOutputError(
+                f"{transform} with holomorphic=True needs complex results, but one is {aval}; "
+                f"write: {transform} without holomorphic"
+            )
+        if not holomorphic and aval.dtype.kind == "c":
+            raise ComplexOutputError(
+                f"{transform} needs a function with real results, but one is {aval}; write: "
+                "np.abs(result) or np.real(result), holomorphic=True for a holomorphic function, "
+                "or fg.jacfwd for a complex function of real arguments"
+            )
 
 
 def is_numeric(leaf: Any) -> bool:
@@ -143,7 +208,7 @@ def _described(leaf: Any) -> str:
 def check_like(leaf: Any, aval: Aval, what: str) -> Any:
     """A tangent or cotangent for a primal like ``aval``: of its shape, and cast to its dtype."""
     given = aval_of_leaf(leaf)
-    if given.shape != aval.shape or given.dtype.kind not in ("f", aval.dtype.kind):
+    if given.shape != aval.shape or (given.dtype.kind == "c" != aval.dtype.kind):
         raise CotangentError(
             f"{what} has shape {given.shape} and dtype {given.dtype}; write: one of shape "
             f"{aval.shape} and dtype {aval.dtype}, as its primal has"

@@ -1,4 +1,7 @@
-"""``grad``, ``value_and_grad``, ``vjp``, ``jvp``: derivatives of functions of pytrees."""
+"""``grad``, ``value_and_grad`` and ``derivative``: slopes of functions with one result.
+
+Row 9. In: a function and its arguments. Out: derivatives, in the structure of the arguments.
+"""
 
 from __future__ import annotations
 
@@ -6,37 +9,54 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
-from fungrad._aval import aval_of
+from fungrad._aval import Aval, aval_of
+from fungrad._jacobian import slope
 from fungrad._provenance import explained
-from fungrad._trace import Traced, trace_flat
+from fungrad._trace import Result, Traced, trace_flat
 from fungrad._tracer import Tracer
-from fungrad._tree import LEAF, check_same_structure, flatten, tree_map
-from fungrad._vjp import gradient, pushforward, remembering
+from fungrad._tree import LEAF, tree_map
+from fungrad._vjp import gradient
 from fungrad.compile import run
-from fungrad.errors import ComplexOutputError, NonScalarOutputError, OutputTypeError
+from fungrad.errors import (
+    ArgumentError,
+    NonDifferentiableInputError,
+    NonScalarOutputError,
+    OutputTypeError,
+)
 from fungrad.ops.elementwise import stop_gradient as stop_gradient_p
 from fungrad.transforms._arguments import (
     Argnums,
-    check_like,
+    check_results,
     choose,
     differentiable_avals,
+    split_aux,
 )
 
 Function = Callable[..., Any]
 
 
-def grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
+def grad(
+    f: Function, argnums: Argnums = 0, has_aux: bool = False, holomorphic: bool = False
+) -> Function:
     r"""The gradient of a scalar-valued function.
 
     For a loss :math:`L(x)` the result is :math:`\nabla L(x) = \partial L / \partial x`, exact to
     rounding, by reverse-mode automatic differentiation: the chain rule from the loss backwards,
     summed over all paths.
 
+    With respect to a complex :math:`z = x + iy` it is :math:`\partial L / \partial x - i \,
+    \partial L / \partial y`, the conjugate of the direction of steepest ascent: a step of gradient
+    descent is ``z - rate * np.conj(gradient)``. A holomorphic function has one complex derivative
+    :math:`L'(z)`, which is what ``holomorphic`` asks for.
+
     Args:
-        f: a pure function; its result is one real number (shape ``()``).
+        f: a pure function; its result is one real number (shape ``()``), or a complex one if
+            ``holomorphic``.
         argnums: which positional arguments to differentiate with respect to: pytrees of
             floating-point arrays of any shapes. The others may be anything.
         has_aux: whether ``f`` returns ``(loss, aux)``; ``aux`` is any pytree that is passed on.
+        holomorphic: whether arguments and result are complex and ``f`` satisfies the Cauchy-Riemann
+            equations; promised by the caller, not checked.
 
     Returns:
         A function of the same arguments. It returns the gradient: the same structure, shapes and
@@ -46,7 +66,8 @@ def grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
     Raises:
         NonDifferentiableInputError: a leaf to differentiate is not floating-point.
         NonScalarOutputError: the result has a shape other than ``()``.
-        ComplexOutputError: the result is complex.
+        ComplexOutputError: the result is complex, or it is not with ``holomorphic``.
+        ComplexInputError: a leaf is real with ``holomorphic``.
         OutputTypeError: the result is not a number.
 
     Example:
@@ -57,11 +78,18 @@ def grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
         [6.0, 6.0, 5.0]
         >>> fg.grad(lambda p: np.sum(p["w"] ** 2))({"w": np.array([1.0, 2.0])})
         {'w': array([2., 4.])}
+        >>> z = 3.0 + 4.0j
+        >>> complex(fg.grad(lambda z: np.abs(z) ** 2)(z))
+        (6-8j)
+        >>> complex(fg.grad(lambda z: z**2, holomorphic=True)(z))
+        (6+8j)
 
     References:
-        Griewank and Walther, Evaluating Derivatives, 2nd ed., SIAM 2008, section 3.2.
+        Griewank and Walther, Evaluating Derivatives, 2nd ed., SIAM 2008, section 3.2. The convention
+        for complex numbers is JAX's; Kreutz-Delgado, The Complex Gradient Operator and the
+        CR-Calculus, 2009.
     """
-    derivative = _differentiated(f, argnums, has_aux, with_value=False)
+    derivative = _differentiated(f, argnums, has_aux, holomorphic, with_value=False)
 
     @explained
     @wraps(f)
@@ -72,13 +100,16 @@ def grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
     return gradient_function
 
 
-def value_and_grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
+def value_and_grad(
+    f: Function, argnums: Argnums = 0, has_aux: bool = False, holomorphic: bool = False
+) -> Function:
     """The value of a scalar-valued function together with its gradient, for one forward run.
 
     Args:
         f: as for ``grad``.
         argnums: as for ``grad``.
         has_aux: as for ``grad``.
+        holomorphic: as for ``grad``.
 
     Returns:
         A function of the same arguments that returns ``(value, gradient)``, or
@@ -87,7 +118,8 @@ def value_and_grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> 
     Raises:
         NonDifferentiableInputError: a leaf to differentiate is not floating-point.
         NonScalarOutputError: the result has a shape other than ``()``.
-        ComplexOutputError: the result is complex.
+        ComplexOutputError: the result is complex, or it is not with ``holomorphic``.
+        ComplexInputError: a leaf is real with ``holomorphic``.
         OutputTypeError: the result is not a number.
 
     Example:
@@ -100,7 +132,7 @@ def value_and_grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> 
     References:
         Griewank and Walther, Evaluating Derivatives, 2nd ed., SIAM 2008, section 3.2.
     """
-    derivative = _differentiated(f, argnums, has_aux, with_value=True)
+    derivative = _differentiated(f, argnums, has_aux, holomorphic, with_value=True)
 
     @explained
     @wraps(f)
@@ -111,17 +143,19 @@ def value_and_grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> 
     return value_and_gradient_function
 
 
-def _differentiated(f: Function, argnums: Argnums, has_aux: bool, with_value: bool) -> Function:
+def _differentiated(
+    f: Function, argnums: Argnums, has_aux: bool, holomorphic: bool, with_value: bool
+) -> Function:
     """``(args, kwargs) -> (value or None, gradient, aux or None)``."""
     name = "value_and_grad" if with_value else "grad"
 
     def derivative(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Any]:
         chosen = choose(f, args, kwargs, argnums)
-        avals = differentiable_avals(chosen, name)
+        avals = differentiable_avals(chosen, name, holomorphic)
         traced = trace_flat(
-            lambda leaves: _split_aux(chosen.call(leaves), has_aux), avals, chosen.leaves, True
+            lambda leaves: split_aux(chosen.call(leaves), has_aux), avals, chosen.leaves, True
         )
-        _check_scalar(traced, name)
+        _check_scalar(traced, name, holomorphic)
         wrt = tuple(range(len(avals)))
         program = gradient(traced.graph, wrt, with_value)
         outputs = run(program, [*chosen.leaves, *traced.captures])
@@ -137,18 +171,7 @@ def _differentiated(f: Function, argnums: Argnums, has_aux: bool, with_value: bo
     return derivative
 
 
-def _split_aux(out: Any, has_aux: bool) -> tuple[Any, ...]:
-    if not has_aux:
-        return (out,)
-    if not isinstance(out, tuple) or len(out) != 2:
-        raise OutputTypeError(
-            "with has_aux=True the function must return (result, aux), but it returned a "
-            f"{type(out).__name__}; write: return result, aux"
-        )
-    return out
-
-
-def _check_scalar(traced: Traced, name: str) -> None:
+def _check_scalar(traced: Traced, name: str, holomorphic: bool) -> None:
     result = traced.results[0]
     if result.opaque or result.tree is not LEAF:
         found = next(iter(result.opaque.values()), None)
@@ -164,115 +187,82 @@ def _check_scalar(traced: Traced, name: str) -> None:
             f"{aval.shape}; write: np.sum(result) or np.mean(result), or fg.jacobian for all "
             "derivatives"
         )
-    if aval.dtype.kind == "c":
-        raise ComplexOutputError(
-            f"{name} needs a function that returns a real number, but the result is {aval.dtype}; "
-            "write: np.abs(result) or np.real(result)"
+    check_results([aval], name, holomorphic)
+
+
+def derivative(f: Function, argnums: int = 0, holomorphic: bool = False) -> Function:
+    r"""The derivative of a function of one number, at every entry of an array.
+
+    :math:`f'(x_i)` for each entry :math:`x_i`, in one run of forward mode. The function must treat
+    every entry by itself, as NumPy's elementwise functions do; if it mixes entries, the result is
+    the sum :math:`\sum_j \partial f_i / \partial x_j`. ``elementwise_grad`` is another name of it.
+
+    Args:
+        f: a pure elementwise function; its result has the shape ``(...)`` of the argument.
+        argnums: with respect to which positional argument: an array of floating-point numbers of
+            any shape ``(...)``. The others may be anything.
+        holomorphic: as for ``grad``; needed where the argument is complex.
+
+    Returns:
+        A function of the same arguments. It returns an array of the argument's shape and dtype, in
+        units of output per unit of input.
+
+    Raises:
+        NonDifferentiableInputError: the argument is not one floating-point array.
+        ComplexInputError: it is complex without ``holomorphic``, or real with it.
+        OutputTypeError: the result is not one array of the argument's shape.
+
+    Example:
+        >>> import numpy as np
+        >>> import fungrad as fg
+        >>> fg.derivative(lambda x: x**3)(np.array([1.0, 2.0, 3.0]))
+        array([ 3., 12., 27.])
+        >>> second = fg.derivative(fg.derivative(np.sin))
+        >>> float(second(np.pi / 2))
+        -1.0
+
+    References:
+        The alias is autograd's name. Griewank and Walther, Evaluating Derivatives, 2nd ed., SIAM
+        2008, section 3.1.
+    """
+
+    @explained
+    @wraps(f)
+    def derivative_function(*args: Any, **kwargs: Any) -> Any:
+        if not hasattr(argnums, "__index__"):
+            raise ArgumentError(
+                f"derivative is with respect to one argument, but argnums={argnums!r}; write: an int"
+            )
+        chosen = choose(f, args, kwargs, argnums)
+        if chosen.trees != (LEAF,):
+            raise NonDifferentiableInputError(
+                "derivative needs one array to differentiate with respect to, but "
+                f"argument {chosen.places[0]} has the structure {chosen.trees[0]}; write: fg.grad "
+                "or fg.jacobian for trees"
+            )
+        avals = differentiable_avals(chosen, "derivative", holomorphic, real=True)
+        traced = trace_flat(lambda leaves: (chosen.call(leaves),), avals, chosen.leaves, True)
+        _check_elementwise(traced.results[0], traced.graph.avals, avals[0].shape)
+        return run(slope(traced.graph), [*chosen.leaves, *traced.captures])[0]
+
+    return derivative_function
+
+
+def _check_elementwise(result: Result, avals: Sequence[Aval], shape: tuple[int, ...]) -> None:
+    if result.opaque or result.tree is not LEAF or avals[0].shape != shape:
+        found = (
+            f"something of the structure {result.tree}"
+            if result.opaque or result.tree is not LEAF
+            else f"an array of shape {avals[0].shape}"
+        )
+        raise OutputTypeError(
+            "derivative needs an elementwise function: one that returns an array of its "
+            f"argument's shape {shape}; it returned {found}; write: fg.grad for a function with "
+            "one number as its result, fg.jacobian for any other"
         )
 
 
-@explained
-def vjp(f: Function, *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
-    r"""The value of a function and its pullback: the product of a cotangent with the Jacobian.
-
-    The pullback maps a cotangent :math:`c` of the output to :math:`c^T J`, for the price of a few
-    runs of ``f``. It remembers the primals as they were: writing into them later changes nothing.
-
-    Args:
-        f: a pure function of pytrees; its result is a pytree of arrays of any shapes.
-        *primals: where to differentiate: pytrees of floating-point arrays.
-        has_aux: whether ``f`` returns ``(result, aux)``.
-
-    Returns:
-        ``(value, pullback)``, or ``(value, pullback, aux)``. ``pullback(ct)`` takes a cotangent of
-        the value's structure, shapes and dtypes, and returns a tuple: for each primal a cotangent
-        of its structure, shapes and dtypes.
-
-    Raises:
-        NonDifferentiableInputError: a leaf of a primal is not floating-point.
-        TreeMismatchError: a cotangent of another structure.
-        CotangentError: a cotangent of another shape.
-
-    Example:
-        >>> import numpy as np
-        >>> import fungrad as fg
-        >>> value, pullback = fg.vjp(lambda x: x**2, np.array([1.0, 2.0]))
-        >>> pullback(np.array([1.0, 10.0]))
-        (array([ 2., 40.]),)
-
-    References:
-        Griewank and Walther, Evaluating Derivatives, 2nd ed., SIAM 2008, section 3.2.
-    """
-    chosen = choose(f, primals, {}, range(len(primals)))
-    avals = differentiable_avals(chosen, "vjp")
-    traced = trace_flat(
-        lambda leaves: _split_aux(chosen.call(leaves), has_aux), avals, chosen.leaves, True
-    )
-    graph = traced.graph
-    inexact = tuple([i for i in range(traced.counts[0]) if graph.outputs[i].aval.inexact])
-    forward, backward = remembering(graph, tuple(range(len(avals))), inexact)
-    outputs = run(forward, [*chosen.leaves, *traced.captures])
-    residuals = outputs[len(graph.outputs) :]
-    results = traced.rebuild(outputs[: len(graph.outputs)])
-    out_avals = [node.aval.with_weak(False) for node in graph.outputs[: traced.counts[0]]]
-    result_tree = traced.results[0].tree
-
-    @explained
-    def pull(ct: Any) -> tuple[Any, ...]:
-        leaves, tree = flatten(ct)
-        check_same_structure(result_tree, tree, "the function's result", "the cotangent")
-        checked = [
-            check_like(leaves[i], out_avals[i], f"cotangent{result_tree.paths()[i]}")
-            for i in inexact
-        ]
-        return chosen.regroup(run(backward, [*residuals, *checked]))
-
-    return (results[0], pull, results[1]) if has_aux else (results[0], pull)
-
-
-@explained
-def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
-    r"""The value of a function and its directional derivative :math:`J t`.
-
-    Args:
-        f: a pure function of pytrees.
-        primals: where to differentiate: a tuple of pytrees of floating-point arrays, one for each
-            argument.
-        tangents: in which direction: a tuple of the same structure and shapes.
-
-    Returns:
-        ``(value, tangent)``, of the same structure, shapes and dtypes.
-
-    Raises:
-        NonDifferentiableInputError: a leaf of a primal is not floating-point.
-        TreeMismatchError: tangents of another structure.
-        CotangentError: a tangent of another shape.
-
-    Example:
-        >>> import numpy as np
-        >>> import fungrad as fg
-        >>> value, tangent = fg.jvp(np.sin, (0.0,), (2.0,))
-        >>> float(value), float(tangent)
-        (0.0, 2.0)
-
-    References:
-        Radul, Paszke, Frostig, Johnson, Maclaurin: You Only Linearize Once, POPL 2023.
-    """
-    primals, tangents = tuple(primals), tuple(tangents)
-    chosen = choose(f, primals, {}, range(len(primals)))
-    avals = differentiable_avals(chosen, "jvp")
-    tangent_leaves, tree = flatten(tangents)
-    check_same_structure(flatten(primals)[1], tree, "primals", "tangents")
-    checked = [
-        check_like(leaf, aval.with_weak(False), f"tangents{path}")
-        for leaf, aval, path in zip(tangent_leaves, avals, tree.paths(), strict=True)
-    ]
-    traced = trace_flat(lambda leaves: (chosen.call(leaves),), avals, chosen.leaves, True)
-    forward = pushforward(traced.graph, tuple(range(len(avals))))
-    outputs = run(forward, [*chosen.leaves, *traced.captures, *checked])
-    count = len(outputs) // 2
-    (value,), (tangent,) = traced.rebuild(outputs[:count]), traced.rebuild(outputs[count:])
-    return value, tangent
+elementwise_grad = derivative
 
 
 def stop_gradient(x: Any) -> Any:
