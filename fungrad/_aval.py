@@ -73,7 +73,50 @@ def tuple_aval(*avals: Aval) -> TupleAval:
     return TupleAval((), np.dtype(object), False, avals)
 
 
+@attrs.frozen(eq=False, repr=False, weakref_slot=True)
+class StackAval(Aval):
+    """What is known of a ``Stack``: what it holds, but not how much."""
+
+    element: Aval
+
+    @property
+    def inexact(self) -> bool:
+        return self.element.inexact
+
+    def __repr__(self) -> str:
+        return f"{self.element!r}…"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return stack_aval, (self.element,)
+
+
+@attrs.frozen(eq=False)
+class Stack:
+    """What a loop put aside, one value a step, where only running it tells how many steps there are.
+
+    Attributes:
+        aval: what is known of it beforehand.
+        values: the values, or ``None`` if they are all zero. Nobody writes into them.
+    """
+
+    aval: StackAval
+    values: list[Any] | None
+
+    def copy(self) -> Stack:
+        """The stack itself, whose values are never written to."""
+        return self
+
+
 _avals: InternTable[Aval] = InternTable()
+
+
+def stack_aval(element: Aval) -> StackAval:
+    """The one ``StackAval`` of such elements."""
+    key = (StackAval, id(element))
+    aval = _avals.get(key)
+    if aval is None:
+        aval = _avals.add(key, lambda: StackAval((), np.dtype(object), False, element))
+    return aval  # type: ignore[return-value]
 
 
 def make_aval(shape: tuple[int, ...], dtype: np.dtype[Any], weak: bool = False) -> Aval:
@@ -104,6 +147,8 @@ def aval_of(value: Any) -> Aval:
         return make_aval((), scalar, True)
     if type(value) is np.ndarray or is_array(value):
         return make_aval(value.shape, value.dtype)
+    if type(value) is Stack:
+        return value.aval
     raise InputTypeError(
         f"a value of type {type(value).__module__}.{type(value).__qualname__} can't be part of a "
         "traced program; write: np.asarray(value) for an array of its numbers"

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from fungrad._aval import TupleAval, make_aval
-from fungrad._expr import Expr, Literal
+from fungrad._aval import StackAval, TupleAval
+from fungrad._expr import Expr, Literal, with_args
 from fungrad._graph import Graph, make_graph
-from fungrad._primitive import Unwritten
+from fungrad._primitive import Same, Unwritten, item
 from fungrad._tracer import Rewrite, Tracer
 from fungrad.errors import UnsupportedFunctionError
 from fungrad.ops.creation import full
+from fungrad.ops.stacks import batched_aval, stack_spread
 
 
 def batch(graph: Graph, batched: tuple[bool, ...], size: int) -> Graph:
@@ -23,7 +24,7 @@ def batch(graph: Graph, batched: tuple[bool, ...], size: int) -> Graph:
 
     def derive() -> Graph:
         avals = [
-            make_aval((size, *node.aval.shape), node.aval.dtype) if flag else node.aval
+            batched_aval(node.aval, size) if flag else node.aval
             for node, flag in zip(graph.inputs, batched, strict=True)
         ]
         trace = Rewrite(avals)
@@ -32,16 +33,28 @@ def batch(graph: Graph, batched: tuple[bool, ...], size: int) -> Graph:
             for node, tracer, flag in zip(graph.inputs, trace.tracers(), batched, strict=True)
             if flag
         }
+        same: dict[Expr, Expr] = {}
         for node in graph.nodes:
-            if any(arg in new for arg in node.args):
-                new[node] = _apply_rule(trace, node, new, size)
-        return make_graph(avals, [_spread(trace, out, new, size)._expr for out in graph.outputs])
+            if node.primitive is item and node.args[0] in new:
+                part = new[node.args[0]][dict(node.static)["index"]]
+                if isinstance(part, Same):
+                    same[node] = part.value._expr
+                else:
+                    new[node] = part
+            elif any(arg in new for arg in node.args):
+                new[node] = _apply_rule(trace, node, new, same, size)
+            elif any(arg in same for arg in node.args):
+                same[node] = with_args(node, tuple([same.get(arg, arg) for arg in node.args]))
+        outputs = [_spread(trace, out, new, same, size)._expr for out in graph.outputs]
+        return make_graph(avals, outputs)
 
     result: Graph = graph.memo(("batch", batched, size), derive)
     return result
 
 
-def _apply_rule(trace: Rewrite, node: Expr, new: dict[Expr, Any], size: int) -> Any:
+def _apply_rule(
+    trace: Rewrite, node: Expr, new: dict[Expr, Any], same: dict[Expr, Expr], size: int
+) -> Any:
     primitive = node.primitive
     assert primitive is not None
     trace.rewriting(node, differentiates=False)
@@ -50,26 +63,32 @@ def _apply_rule(trace: Rewrite, node: Expr, new: dict[Expr, Any], size: int) -> 
             f"{primitive.name} can't be batched yet: {primitive.batch.reason}"
         )
     flags = tuple([arg in new for arg in node.args])
-    operands = [new[arg] if arg in new else trace.tracer(arg) for arg in node.args]
+    operands = [new[arg] if arg in new else trace.tracer(same.get(arg, arg)) for arg in node.args]
     out: Any = primitive.batch(flags, size, *operands, **dict(node.static))
     several = isinstance(node.aval, TupleAval)
     avals = node.aval.avals if isinstance(node.aval, TupleAval) else (node.aval,)
     for one, aval in zip(out if several else (out,), avals, strict=True):
-        want = (size, *aval.shape)
-        if not isinstance(one, Tracer) or one.shape != want or one.dtype != aval.dtype:
+        want = batched_aval(aval, size)
+        if isinstance(one, Same):
+            one, want = one.value, aval
+        if not isinstance(one, Tracer) or one.aval.with_weak(False) is not want.with_weak(False):
             raise AssertionError(
-                f"the batch rule of {primitive.name} gave {one!r} instead of {aval.dtype}{want}"
+                f"the batch rule of {primitive.name} gave {one!r} instead of {want}"
             )
     return out
 
 
-def _spread(trace: Rewrite, out: Expr, new: dict[Expr, Any], size: int) -> Any:
+def _spread(
+    trace: Rewrite, out: Expr, new: dict[Expr, Any], same: dict[Expr, Expr], size: int
+) -> Any:
     """The batch of an output; one that is the same for all examples is repeated."""
     if out in new:
         return new[out]
-    same = (
+    one = (
         trace.constant(full, shape=(), value=out.value, dtype=out.aval.dtype)
         if isinstance(out, Literal)
-        else Tracer(trace, out)
+        else Tracer(trace, same.get(out, out))
     )
-    return np.broadcast_to(same, (size, *out.aval.shape))
+    if isinstance(out.aval, StackAval):
+        return stack_spread(one, size=size, axis=0)
+    return np.broadcast_to(one, (size, *out.aval.shape))

@@ -15,7 +15,7 @@ import attrs
 import numpy as np
 from pyrsistent import PMap, pmap
 
-from fungrad._aval import Aval, make_aval
+from fungrad._aval import Aval, TupleAval, make_aval
 from fungrad._expr import Expr, Literal, Static, add_node, find_node, node_key
 from fungrad.errors import (
     GENERATED,
@@ -73,12 +73,16 @@ class Primitive:
             Cotangents may have the operand's broadcast shape: the engine sums. Literal operands
             are Python numbers.
         batch: ``(batched, size, *operands, **static) -> out``. Operands marked in ``batched``
-            have a leading axis of length ``size``; ``out`` must have one.
+            have a leading axis of length ``size``; ``out`` must have one, unless it is one of
+            several results and marked as ``Same``.
         elementwise: output entry ``i`` depends on the operands' entries ``i`` only.
         view: the value may share memory with its first operand, and with no other.
         fresh: the value never shares memory with an operand, so that it may be overwritten once
             it is read. Neither ``view`` nor ``fresh``: it may share memory with any operand.
         analytic: the value is an analytic function, so that the complex step may test it.
+        selective: the vjp rule spares work that nobody wants: it takes the keyword ``wanted``, one
+            flag for each operand, and gets ``None`` for those of several results that have no
+            cotangent.
     """
 
     name: str
@@ -91,6 +95,7 @@ class Primitive:
     view: bool
     fresh: bool
     analytic: bool
+    selective: bool = False
 
     def __repr__(self) -> str:
         return f"<Primitive {self.name}>"
@@ -135,6 +140,7 @@ def primitive(
     view: bool = False,
     fresh: bool = False,
     analytic: bool = True,
+    selective: bool = False,
 ) -> Primitive:
     """Declare a primitive that is not elementwise, by all four rules.
 
@@ -148,6 +154,7 @@ def primitive(
         view: see ``Primitive``.
         fresh: see ``Primitive``.
         analytic: see ``Primitive``.
+        selective: see ``Primitive``.
 
     Raises:
         IncompletePrimitiveError: a rule is missing, or the name is taken.
@@ -162,6 +169,7 @@ def primitive(
             view=view,
             fresh=fresh,
             analytic=analytic,
+            selective=selective,
             **rules,
         )
     )
@@ -338,6 +346,13 @@ class Part:
     ct: Any
 
 
+@attrs.frozen(eq=False)
+class Same:
+    """One of several results of a batch rule that is the same for all examples."""
+
+    value: Any
+
+
 # --- the registry ----------------------------------------------------------------------------
 
 _primitives: PMap[str, Primitive] = pmap()
@@ -408,3 +423,10 @@ item = primitive(
     batch=lambda batched, size, several, index: several[index],
 )
 """One of several results."""
+
+
+def items(node: Expr) -> list[Expr]:
+    """The results of a node with several, one by one."""
+    assert isinstance(node.aval, TupleAval)
+    avals = enumerate(node.aval.avals)
+    return [item.node((node,), (("index", index),), aval.weak) for index, aval in avals]

@@ -17,7 +17,7 @@ import numpy as np
 from fungrad._aval import SCALAR_TYPES, Aval, TupleAval, aval_of
 from fungrad._evaluate import compute, depends
 from fungrad._expr import Expr, Input, Literal, find_node, make_input, make_literal, node_key
-from fungrad._primitive import ZERO, Primitive, item, kind_of, promoted_dtypes
+from fungrad._primitive import ZERO, Primitive, items, kind_of, promoted_dtypes
 from fungrad._protocols import ArrayProtocols
 from fungrad._provenance import recording
 from fungrad.errors import (
@@ -38,7 +38,7 @@ class Trace:
         alive: false as soon as the function has returned or raised.
         avals: what is known of the inputs: first the arguments, then captures.
         values: the inputs' values: arrays, or tracers of outer traces; ``None`` where a value
-            differs by example (under ``vmap``).
+            differs by example (under ``vmap``), ``Unknown`` where there is none for other reasons.
         arguments: how many of the inputs are arguments.
         differentiated: whether a derivative is taken with respect to the arguments.
         consulted: whether Python code was told a value that arguments or captures decide.
@@ -143,9 +143,11 @@ class Trace:
             self._settled(source.index)
             value = self.values[source.index]
             if value is None:
+                value = Unknown("differs by example under vmap (or is not known while a rule runs)")
+            if isinstance(value, Unknown):
                 raise ConcretizationError(
-                    f"{asked} needs the value of {node.aval}, which differs by example under "
-                    "vmap (or is not known while a rule runs); write: np.where(condition, a, b)"
+                    f"{asked} needs the value of {node.aval}, which {value.why}; "
+                    f"write: {value.instead}"
                 )
             self.consulted = True
             if isinstance(value, Tracer):
@@ -168,6 +170,14 @@ class Trace:
             return node.primitive.vjp is not ZERO and node.aval.inexact
 
         return depends(node, self._differentiable, on_input, through)
+
+
+@attrs.frozen(eq=False)
+class Unknown:
+    """In the place of an input's value: why there is none, and what to write instead."""
+
+    why: str
+    instead: str = "np.where(condition, a, b)"
 
 
 @attrs.frozen(eq=False)
@@ -311,11 +321,7 @@ def bind(primitive: Primitive, operands: tuple[Any, ...], static: Any, weak: boo
 
 def items_of(trace: Trace, node: Expr) -> tuple[Tracer, ...]:
     """The results of a node with several, one by one."""
-    assert isinstance(node.aval, TupleAval)
-    items = []
-    for index in range(len(node.aval.avals)):
-        items.append(Tracer(trace, item.node((node,), (("index", index),))))
-    return tuple(items)
+    return tuple([Tracer(trace, one) for one in items(node)])
 
 
 _COMPARISONS = (np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal)

@@ -6,12 +6,12 @@ returns is summed over the axes along which its operand was broadcast, as visibl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from fungrad._aval import Aval, TupleAval
+from fungrad._aval import Aval, StackAval, TupleAval
 from fungrad._expr import Expr, Literal, make_input, with_args
 from fungrad._graph import Graph, make_graph, substitute, topological
 from fungrad._primitive import INDEX, ZERO, Part, Unwritten
@@ -20,6 +20,7 @@ from fungrad.errors import CotangentError, UnsupportedFunctionError
 from fungrad.ops.creation import full
 from fungrad.ops.reduction import sum_p
 from fungrad.ops.shape import cast_like
+from fungrad.ops.stacks import stack_add, stack_zeros
 
 Positions = tuple[int, ...]
 
@@ -165,10 +166,12 @@ def _rebuilt(outputs: Sequence[Expr], new: dict[Expr, Expr]) -> list[Expr]:
 
 
 def _full(trace: Rewrite, aval: Aval, value: int) -> Tracer:
+    if isinstance(aval, StackAval):
+        return trace.constant(stack_zeros, aval=aval)
     return trace.constant(full, shape=aval.shape, value=value, dtype=aval.dtype)
 
 
-def _active(graph: Graph, wrt: Positions) -> set[Expr]:
+def active_nodes(graph: Graph, wrt: Iterable[int]) -> set[Expr]:
     """The nodes through which the outputs depend, differentiably, on inputs ``wrt``."""
     active: set[Expr] = {graph.inputs[i] for i in wrt}
     for node in graph.nodes:
@@ -184,7 +187,7 @@ def _active(graph: Graph, wrt: Positions) -> set[Expr]:
 
 def _backward(trace: Rewrite, graph: Graph, wrt: Positions, seeds: dict[int, Tracer]) -> list[Expr]:
     """Cotangents of the inputs ``wrt``: from the outputs backwards, summed over all paths."""
-    active = _active(graph, wrt)
+    active = active_nodes(graph, wrt)
     cts: dict[Expr, Any] = {}
     for position, ct in seeds.items():
         _accumulate(cts, graph.outputs[position], ct)
@@ -192,14 +195,16 @@ def _backward(trace: Rewrite, graph: Graph, wrt: Positions, seeds: dict[int, Tra
         ct_or_none = cts.pop(node, None)
         if ct_or_none is None or node not in active:
             continue
-        for arg, part in zip(node.args, _apply_rule(trace, node, ct_or_none), strict=True):
+        parts = _apply_rule(trace, node, ct_or_none, active)
+        for arg, part in zip(node.args, parts, strict=True):
             if arg in active and part is not ZERO:
                 fitting = part if isinstance(part, Part) else _fit(part, node, arg.aval)
                 _accumulate(cts, arg, fitting)
     inputs = [graph.inputs[i] for i in wrt]
+    results = [cts[node] if node in cts else _full(trace, node.aval, 0) for node in inputs]
     return [
-        cast_like(cts[node] if node in cts else _full(trace, node.aval, 0), node.aval)._expr
-        for node in inputs
+        (ct if isinstance(ct.aval, StackAval) else cast_like(ct, node.aval))._expr
+        for ct, node in zip(results, inputs, strict=True)
     ]
 
 
@@ -207,12 +212,17 @@ def _accumulate(cts: dict[Expr, Any], node: Expr, ct: Any) -> None:
     """Add a cotangent of ``node``; for one of several results, to the sum of that result."""
     if isinstance(ct, Part):
         parts = cts.setdefault(node, {})
-        parts[ct.index] = parts[ct.index] + ct.ct if ct.index in parts else ct.ct
+        parts[ct.index] = plus(parts[ct.index], ct.ct) if ct.index in parts else ct.ct
     elif not isinstance(node, Literal):
-        cts[node] = cts[node] + ct if node in cts else ct
+        cts[node] = plus(cts[node], ct) if node in cts else ct
 
 
-def _apply_rule(trace: Rewrite, node: Expr, ct: Any) -> Any:
+def plus(a: Tracer, b: Tracer) -> Any:
+    """The sum of two cotangents of one value."""
+    return stack_add(a, b) if isinstance(a.aval, StackAval) else a + b
+
+
+def _apply_rule(trace: Rewrite, node: Expr, ct: Any, active: set[Expr]) -> Any:
     primitive = node.primitive
     assert primitive is not None
     trace.rewriting(node, differentiates=True)
@@ -221,11 +231,16 @@ def _apply_rule(trace: Rewrite, node: Expr, ct: Any) -> Any:
             f"{primitive.name} can't be differentiated yet: {primitive.vjp.reason}"
         )
     assert callable(primitive.vjp)
+    selection: dict[str, Any] = {}
+    if primitive.selective:
+        selection["wanted"] = tuple([arg in active for arg in node.args])
     if isinstance(node.aval, TupleAval):
         pairs = enumerate(node.aval.avals)
-        ct = tuple([ct[i] if i in ct else _full(trace, aval, 0) for i, aval in pairs])
+        if not primitive.selective:
+            ct = {i: ct[i] if i in ct else _full(trace, aval, 0) for i, aval in pairs}
+        ct = tuple([ct.get(i) for i in range(len(node.aval.avals))])
     operands = [trace.tracer(arg) for arg in node.args]
-    parts = primitive.vjp(ct, trace.tracer(node), *operands, **dict(node.static))
+    parts = primitive.vjp(ct, trace.tracer(node), *operands, **selection, **dict(node.static))
     if len(parts) != len(node.args):
         raise CotangentError(
             f"the vjp rule of {primitive.name} gave {len(parts)} cotangents for "

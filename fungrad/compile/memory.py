@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 import numpy as np
 
+from fungrad._aval import StackAval
 from fungrad._expr import Expr, Input, Literal
 from fungrad._graph import Graph
 from fungrad._primitive import item
@@ -47,7 +48,8 @@ def finishes(graph: Graph) -> tuple[str, ...]:
             # A broadcast view repeats memory, so it can't be written to.
             repeats = out.primitive is broadcast_to_p or (owner is not out and _repeats(out))
             shared = owner in taken or not _fresh(owner) or repeats
-            kind = NUMBER if out.aval.weak else SCALAR if not out.aval.shape else FRESH
+            array = bool(out.aval.shape) or isinstance(out.aval, StackAval)
+            kind = NUMBER if out.aval.weak else FRESH if array else SCALAR
             result.append(COPY if shared and kind is FRESH else kind)
             taken.add(owner)
         return tuple(result)

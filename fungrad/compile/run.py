@@ -81,13 +81,18 @@ class Program:
                 value = as_operand(value)
                 flags.append(not isinstance(value, np.ndarray))
             operands.append(value)
-        key = tuple(flags)
-        if key not in self._compiled and len(self._compiled) >= MAX_VARIANTS:
-            key = (False,) * len(flags)
-        compiled = self._compiled.get(key)
+        return self.variant(tuple(flags))(*operands)
+
+    def variant(self, contiguous: tuple[bool, ...]) -> Callable[..., Sequence[Any]]:
+        """The function of the inputs' values, NumPy's, of which some are C-contiguous."""
+        if len(self.graph.nodes) > MAX_COMPILED:
+            return lambda *values: _finished(self.graph, interpret(self.graph, values))
+        if contiguous not in self._compiled and len(self._compiled) >= MAX_VARIANTS:
+            contiguous = (False,) * len(contiguous)
+        compiled = self._compiled.get(contiguous)
         if compiled is None:
-            compiled = self._compiled[key] = build(self.graph, key)
-        return compiled(*operands)
+            compiled = self._compiled[contiguous] = build(self.graph, contiguous)
+        return compiled
 
 
 _FINISH: dict[str, Callable[[Any], Any]] = {

@@ -45,6 +45,7 @@ from fungrad.ops import (
     softmax,
     sorting,
     special,
+    stacks,
     statistics,
 )
 
@@ -90,5 +91,6 @@ __all__ = [
     "softmax",
     "sorting",
     "special",
+    "stacks",
     "statistics",
 ]
