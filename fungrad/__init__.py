@@ -7,6 +7,7 @@ version of it, and both compose to any depth.
 from fungrad import errors, extend, nn, optim, random, testing, tree
 from fungrad._config import config
 from fungrad._graph import Graph
+from fungrad.control import fori_loop, scan, while_loop
 from fungrad.ops.scatter import at
 from fungrad.transforms import (
     derivative,
@@ -37,6 +38,7 @@ __all__ = [
     "elementwise_grad",
     "errors",
     "extend",
+    "fori_loop",
     "grad",
     "hessian",
     "hvp",
@@ -49,6 +51,7 @@ __all__ = [
     "nn",
     "optim",
     "random",
+    "scan",
     "source",
     "stop_gradient",
     "testing",
@@ -57,4 +60,5 @@ __all__ = [
     "value_and_grad",
     "vjp",
     "vmap",
+    "while_loop",
 ]

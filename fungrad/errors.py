@@ -233,6 +233,21 @@ class NonFiniteError(FungradError, FloatingPointError):
     """
 
 
+class CarryError(FungradError, TypeError):
+    """The body of a loop returned a carry of another structure, shape or dtype than it got.
+
+    Fails: ``fg.scan(lambda c, x: (np.stack([c, x]), None), 0.0, xs)``.
+    Write: ``fg.scan(lambda c, x: (c + x, None), 0.0, xs)``.
+    """
+
+
+class PredicateError(FungradError, TypeError):
+    """The condition of a loop or branch is something other than one truth value.
+
+    Fails: ``fg.cond(x, f, g)`` with an array ``x``. Write: ``fg.cond(np.any(x > 0), f, g)``.
+    """
+
+
 class IncompletePrimitiveError(FungradError, TypeError):
     """A primitive was declared without all of its rules, or twice.
 

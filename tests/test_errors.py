@@ -21,6 +21,7 @@ from fungrad._primitive import ZERO, Unwritten, elementwise, primitive
 from fungrad.errors import (
     ArgumentError,
     ArrayMutationError,
+    CarryError,
     ComplexInputError,
     ComplexOutputError,
     ConcretizationError,
@@ -33,6 +34,7 @@ from fungrad.errors import (
     NonFiniteError,
     NonScalarOutputError,
     OutputTypeError,
+    PredicateError,
     ShapeMismatchError,
     StaticArgumentError,
     TracerConversionError,
@@ -62,6 +64,8 @@ BASES = {
     CotangentError: ValueError,
     ArgumentError: TypeError,
     StaticArgumentError: TypeError,
+    CarryError: TypeError,
+    PredicateError: TypeError,
     NonFiniteError: FloatingPointError,
     IncompletePrimitiveError: TypeError,
 }
@@ -1124,6 +1128,24 @@ def test_an_argument_named_twice():
     except (TypeError, ValueError):
         return
     assert first == second == 6.0
+
+
+# --- loops ---------------------------------------------------------------------------------------
+
+
+@raises(CarryError, "init['a']", "shape ()", "shape (2,)", "np.broadcast_to")
+def carry_of_another_shape():
+    fg.scan(lambda c, x: ({"a": np.stack([c["a"], x])}, None), {"a": 0.0}, ONES)
+
+
+@raises(CarryError, "float32", "float64", "value.astype(np.float32)")
+def carry_of_another_dtype():
+    fg.scan(lambda c, x: (c + x, None), np.float32(0), ONES)
+
+
+@raises(PredicateError, "the condition of fg.while_loop", "float64[3]", "np.all(condition)")
+def condition_of_many():
+    fg.while_loop(lambda x: x, lambda x: x - 1, ONES)
 
 
 # --- jit -----------------------------------------------------------------------------------------

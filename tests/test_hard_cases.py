@@ -439,6 +439,36 @@ def test_bc36_threads_share_a_jitted_function():
         close(gradient, np.full(4, expected), atol=1e-12)
 
 
+# --- BC-32: loops ---------------------------------------------------------------------------------
+
+
+def test_bc32_scan():
+    f = lambda ns: np.sum(fg.scan(lambda x, n: (x + 2.0 * n, x + 2.0 * n), 0.0, ns)[1])
+    close(fg.grad(f)(np.arange(5.0)), [10.0, 8.0, 6.0, 4.0, 2.0])
+
+    def loss(p):  # 'b' is never used by the result
+        step = lambda c, _: ({k: v + c["a"] for k, v in c.items()}, 0.0)
+        return fg.scan(step, {"a": p, "b": 0.0}, A([1.0, 2.0]))[0]["a"] * p
+
+    close(fg.grad(loss)(3.0), 24.0)
+    close(fg.grad(fg.jit(loss))(3.0), 24.0)
+    c, ys = fg.scan(lambda a, x: (a + x, a * x), 1.5, np.zeros((0,)))
+    close(c, 1.5)
+    assert np.shape(ys) == (0,)
+    empty = lambda a: fg.scan(lambda c, x: (c * x, c), a, np.zeros((0,)))[0]
+    close(fg.grad(empty)(2.0), 1.0)
+    k = 1.000001  # what the body closes over is differentiated too, and 20000 steps do not recurse
+    power = lambda k: fg.scan(lambda c, x: (c * k, None), 1.0, np.zeros(20000))[0]
+    close(fg.grad(power)(k), 20000 * k**19999, rtol=1e-8)
+    xs = A([[2.0, 2.0], [0.0, 4.0], [2.0, 2.0]])
+    with np.errstate(all="ignore"):
+        last = lambda i: fg.scan(lambda c, x: (c / x, c / x), i, xs)[0]
+        g = fg.grad(lambda i: np.sum(last(i) * A([0.0, 1.0])))(np.ones(2))
+    close(g[1], 1 / 16)
+    stacking = lambda: fg.scan(lambda c, x: (np.stack([c, c]), c), 1.0, np.arange(3.0))
+    raises_clear(stacking, "carry", "shape", "structure")
+
+
 # --- BC-38: buffers, captured arrays, outputs, aliased inputs ------------------------------------
 
 

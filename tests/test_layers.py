@@ -21,6 +21,7 @@ ROWS = (
     {"_trace"},
     {"_vjp", "_batch", "_jacobian", "_simplify"},
     {"compile"},
+    {"control"},
     {"transforms"},
     {"optim", "testing", "extend", "nn", "random", "tree", ""},
 )

@@ -1,0 +1,9 @@
+"""Loops and branches as values: traced once, differentiated in every mode, and compiled.
+
+Row 9. Each one traces the functions that it is given, and is then one node of whatever program it
+stands in.
+"""
+
+from fungrad.control.loops import fori_loop, scan, while_loop
+
+__all__ = ["fori_loop", "scan", "while_loop"]

@@ -1,0 +1,80 @@
+"""The parts of a loop's operands, body and results, which are flat lists.
+
+Row 9. A loop is one node. Its body is a graph from the carries, the items of this step and the
+constants to the next carries and what is stacked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from fungrad._expr import Expr, Input, with_args
+from fungrad._graph import Graph, topological
+
+
+@attrs.frozen
+class Layout:
+    """How long the parts are.
+
+    Attributes:
+        counted: 1 if the first operand is the number of steps, otherwise 0.
+        carries: the values that go from step to step.
+        items: the sequences of which each step gets one item.
+        constants: what is the same in all steps.
+        stacked: what each step puts aside.
+    """
+
+    counted: int
+    carries: int
+    items: int
+    constants: int
+    stacked: int
+
+    @classmethod
+    def of(
+        cls, body: Graph, cond: Graph | None, length: int | None, carries: int, items: int
+    ) -> Any:
+        """The layout of a loop with these static parts."""
+        constants = len(body.inputs) - carries - items
+        counted = int(cond is None and length is None)
+        return cls(counted, carries, items, constants, len(body.outputs) - carries)
+
+    def operands(self, operands: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any]]:
+        """The initial carries, the sequences and the constants."""
+        rest = list(operands[self.counted :])
+        sequences = self.carries + self.items
+        return rest[: self.carries], rest[self.carries : sequences], rest[sequences:]
+
+
+def positions(flags: Sequence[Any]) -> list[int]:
+    """Where ``flags`` are true."""
+    return [i for i, flag in enumerate(flags) if flag]
+
+
+def rebuilt(outputs: Sequence[Expr], new: dict[Expr, Expr]) -> list[Expr]:
+    """``outputs`` with the replacements ``new`` of some nodes below them; ``new`` grows."""
+    for node in topological([out for out in outputs if out not in new]):
+        if node not in new:
+            new[node] = with_args(node, tuple([new.get(arg, arg) for arg in node.args]))
+    return [new.get(output, output) for output in outputs]
+
+
+def inputs_below(
+    graph: Graph, outputs: Sequence[Expr], within: set[Expr] | None = None
+) -> set[int]:
+    """The inputs of ``graph`` on which ``outputs`` depend, through the nodes ``within`` only."""
+    found: set[int] = set()
+    seen: set[Expr] = set()
+    pending = list(outputs)
+    while pending:
+        node = pending.pop()
+        if node in seen or (within is not None and node not in within):
+            continue
+        seen.add(node)
+        if isinstance(node, Input):
+            found.add(node.index)
+        pending += node.args
+    return found
