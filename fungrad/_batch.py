@@ -5,6 +5,7 @@ Row 7. In: a graph of one example, and which inputs come in batches. Out: a grap
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,35 @@ from fungrad.ops.creation import full
 from fungrad.ops.stacks import batched_aval, stack_spread
 
 
-def batch(graph: Graph, batched: tuple[bool, ...], size: int) -> Graph:
-    """``graph`` with a leading axis of length ``size`` on the marked inputs and on all outputs."""
+def batch(graph: Graph, batched: tuple[bool, ...], size: int, once: tuple[bool, ...] = ()) -> Graph:
+    """``graph`` with a leading axis of length ``size`` on the marked inputs and on all outputs.
+
+    Outputs marked in ``once``, which must not vary, have none.
+    """
 
     def derive() -> Graph:
+        trace, outputs = _mapped(graph, batched, size)
+        nodes = [
+            one._expr if varies or single else _spread(trace, one, size)._expr
+            for (one, varies), single in zip_longest(outputs, once)
+        ]
+        return make_graph(trace.avals, nodes)
+
+    result: Graph = graph.memo(("batch", batched, size, once), derive)
+    return result
+
+
+def varying(graph: Graph, batched: tuple[bool, ...], size: int) -> tuple[bool, ...]:
+    """Which outputs differ by example if the marked inputs do."""
+    return tuple([varies for _, varies in _mapped(graph, batched, size)[1]])
+
+
+def _mapped(
+    graph: Graph, batched: tuple[bool, ...], size: int
+) -> tuple[Rewrite, list[tuple[Tracer, bool]]]:
+    """For each output its batch, and ``True``; or its value, which all examples share."""
+
+    def derive() -> tuple[Rewrite, list[tuple[Tracer, bool]]]:
         avals = [
             batched_aval(node.aval, size) if flag else node.aval
             for node, flag in zip(graph.inputs, batched, strict=True)
@@ -45,10 +71,14 @@ def batch(graph: Graph, batched: tuple[bool, ...], size: int) -> Graph:
                 new[node] = _apply_rule(trace, node, new, same, size)
             elif any(arg in same for arg in node.args):
                 same[node] = with_args(node, tuple([same.get(arg, arg) for arg in node.args]))
-        outputs = [_spread(trace, out, new, same, size)._expr for out in graph.outputs]
-        return make_graph(avals, outputs)
+        return trace, [
+            (new[out], True) if out in new else (_shared(trace, same.get(out, out)), False)
+            for out in graph.outputs
+        ]
 
-    result: Graph = graph.memo(("batch", batched, size), derive)
+    result: tuple[Rewrite, list[tuple[Tracer, bool]]] = graph.memo(
+        ("mapped", batched, size), derive
+    )
     return result
 
 
@@ -78,17 +108,14 @@ def _apply_rule(
     return out
 
 
-def _spread(
-    trace: Rewrite, out: Expr, new: dict[Expr, Any], same: dict[Expr, Expr], size: int
-) -> Any:
-    """The batch of an output; one that is the same for all examples is repeated."""
-    if out in new:
-        return new[out]
-    one = (
-        trace.constant(full, shape=(), value=out.value, dtype=out.aval.dtype)
-        if isinstance(out, Literal)
-        else Tracer(trace, same.get(out, out))
-    )
-    if isinstance(out.aval, StackAval):
+def _shared(trace: Rewrite, out: Expr) -> Tracer:
+    if isinstance(out, Literal):
+        return trace.constant(full, shape=(), value=out.value, dtype=out.aval.dtype)
+    return Tracer(trace, out)
+
+
+def _spread(trace: Rewrite, one: Tracer, size: int) -> Any:
+    """A value that is the same for all examples, repeated."""
+    if isinstance(one.aval, StackAval):
         return stack_spread(one, size=size, axis=0)
-    return np.broadcast_to(one, (size, *out.aval.shape))
+    return np.broadcast_to(one, (size, *one.shape))

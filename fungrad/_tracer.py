@@ -177,7 +177,7 @@ class Unknown:
     """In the place of an input's value: why there is none, and what to write instead."""
 
     why: str
-    instead: str = "np.where(condition, a, b)"
+    instead: str = "np.where(condition, a, b), or fg.cond(condition, f, g, x)"
 
 
 @attrs.frozen(eq=False)

@@ -167,6 +167,44 @@ def tree_map(fn: Callable[..., Any], tree: Any, *rest: Any) -> Any:
     return treedef.unflatten(map(fn, *columns))
 
 
+def spread(
+    prefix: Any, tree: TreeDef, is_leaf: Callable[[Any], bool], name: str, owner: str
+) -> list[Any]:
+    """For every leaf of ``tree`` the leaf of ``prefix`` at or above it.
+
+    Args:
+        prefix: a pytree of the structure of ``tree``, or of its part near the root.
+        tree: the whole structure.
+        is_leaf: what counts as a leaf of ``prefix``; so ``None`` may.
+        name: of ``prefix``, and
+        owner: of what has the structure ``tree``, for messages.
+    """
+    found: list[Any] = []
+    pending = [(name, prefix, tree)]
+    while pending:
+        path, part, node = pending.pop()
+        if is_leaf(part):
+            found += [part] * node.num_leaves
+            continue
+        kind = kinds[type(part)]
+        children, aux = ((), None) if kind is None else kind.flatten(part)
+        children = tuple(children)
+        if (
+            kind is None
+            or kind is not node.kind
+            or len(children) != len(node.children)
+            or (aux is not None and aux != Aux(node.aux))
+        ):
+            raise TreeMismatchError(
+                f"{path} is {_clip(repr(part), 80)}, which does not fit the structure of {owner}, "
+                f"which there is {_describe(node)}; write: the same structure, or one value for "
+                "all of it"
+            )
+        below = zip(_steps(node), children, node.children, strict=True)
+        pending += reversed([(path + step, child, under) for step, child, under in below])
+    return found
+
+
 def check_same_structure(
     expected: TreeDef, actual: TreeDef, expected_name: str, actual_name: str
 ) -> None:

@@ -1,40 +1,53 @@
-"""``vmap``: a function of one example becomes a function of a batch."""
+"""``vmap``: a function of one example becomes a function of a batch.
+
+Row 9. In: a function, its arguments, and which axes count examples. Out: the stacked results.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
 import numpy as np
 
-from fungrad._aval import make_aval
-from fungrad._batch import batch
+from fungrad._aval import Aval, make_aval
+from fungrad._batch import batch, varying
 from fungrad._provenance import explained
-from fungrad._trace import trace_flat
-from fungrad._tree import flatten
+from fungrad._trace import Traced, trace_flat
+from fungrad._tree import TreeDef, spread
 from fungrad.compile import run
-from fungrad.errors import ArgumentError, ShapeMismatchError, TreeMismatchError
-from fungrad.transforms._arguments import aval_of_leaf, choose
+from fungrad.errors import ArgumentError, ShapeMismatchError
+from fungrad.transforms._arguments import Chosen, aval_of_leaf, choose, is_numeric
 
 Function = Callable[..., Any]
+Axis = int | None
 
 
-def vmap(f: Function, in_axes: Any = 0, out_axes: int = 0) -> Function:
+def vmap(
+    f: Function, in_axes: Any = 0, out_axes: Any = 0, axis_size: int | None = None
+) -> Function:
     """Map a function over an axis of its arguments, as one program instead of a loop.
 
     Args:
         f: a pure function of one example.
         in_axes: along which axis the examples of each positional argument lie: an int for all of
             them, or a tuple with, for each argument, an int, ``None`` (the same for all examples)
-            or a pytree of these with the argument's structure.
-        out_axes: where the axis of the examples goes in every leaf of the result.
+            or a pytree of these with the argument's structure, or a part of it from the root. Of
+            keyword arguments, arrays are mapped over axis 0; numbers are the same for all.
+        out_axes: where the axis of the examples goes in the result: an int, or a pytree of ints
+            and ``None`` with the result's structure, or a part of it from the root. ``None``: a
+            value that is the same for all examples, once.
+        axis_size: how many examples there are; needed only where nothing is mapped over.
 
     Returns:
         A function of batches that returns what stacking ``f``'s results would give.
 
     Raises:
-        ShapeMismatchError: batches of different sizes, or nothing to map over.
+        ShapeMismatchError: batches of different sizes, nothing to map over, an axis that an array
+            does not have, or ``None`` in ``out_axes`` for a value that differs by example.
+        TreeMismatchError: ``in_axes`` or ``out_axes`` of another structure.
         ConcretizationError: Python code in ``f`` depends on a value that differs by example.
 
     Example:
@@ -42,6 +55,10 @@ def vmap(f: Function, in_axes: Any = 0, out_axes: int = 0) -> Function:
         >>> import fungrad as fg
         >>> fg.vmap(np.dot, in_axes=(0, None))(np.eye(2), np.array([3.0, 4.0]))
         array([3., 4.])
+        >>> loss = lambda w, x, y: (x @ w - y) ** 2
+        >>> fg.vmap(fg.grad(loss), in_axes=(None, 0, 0))(np.ones(2), np.eye(2), np.zeros(2))
+        array([[2., 0.],
+               [0., 2.]])
 
     References:
         The name and its arguments are JAX's.
@@ -50,23 +67,9 @@ def vmap(f: Function, in_axes: Any = 0, out_axes: int = 0) -> Function:
     @explained
     @wraps(f)
     def batched_function(*args: Any, **kwargs: Any) -> Any:
-        every = choose(f, args, kwargs, range(len(args)))
-        chosen, places = every.numeric()
-        all_axes, all_paths = _axes_of_leaves(in_axes, every.trees), every.paths()
-        axes, paths = [all_axes[i] for i in places], [all_paths[i] for i in places]
+        chosen, axes, paths = _mapped(f, args, kwargs, in_axes)
         avals = [aval_of_leaf(leaf) for leaf in chosen.leaves]
-        sizes = {
-            path: aval.shape[_checked(axis, aval.ndim, path)]
-            for path, aval, axis in zip(paths, avals, axes, strict=True)
-            if axis is not None
-        }
-        if len(set(sizes.values())) != 1:
-            found = ", ".join(f"{path}: {size}" for path, size in sizes.items()) or "none"
-            raise ShapeMismatchError(
-                f"vmap needs batches of one common size, but found {found}; write: in_axes=None "
-                "for what is the same for all examples"
-            )
-        (size,) = set(sizes.values())
+        size = _common_size(avals, axes, paths, axis_size)
         moved = [
             leaf if axis is None else np.moveaxis(leaf, axis, 0)
             for leaf, axis in zip(chosen.leaves, axes, strict=True)
@@ -80,15 +83,42 @@ def vmap(f: Function, in_axes: Any = 0, out_axes: int = 0) -> Function:
             [leaf if axis is None else None for leaf, axis in zip(moved, axes, strict=True)],
         )
         flags = (*[axis is not None for axis in axes], *[False] * len(traced.captures))
-        outputs = run(batch(traced.graph, flags, size), [*moved, *traced.captures])
-        if out_axes != 0:
-            outputs = [np.moveaxis(out, 0, out_axes) for out in outputs]
-        return traced.rebuild(outputs)[0]
+        places = _places(traced, out_axes, varying(traced.graph, flags, size))
+        once = tuple([place is None for place in places])
+        outputs = run(batch(traced.graph, flags, size, once), [*moved, *traced.captures])
+        return traced.rebuild(
+            [
+                out if not place else np.moveaxis(out, 0, place)
+                for out, place in zip(outputs, places, strict=True)
+            ]
+        )[0]
 
     return batched_function
 
 
-def _axes_of_leaves(in_axes: Any, trees: tuple[Any, ...]) -> list[int | None]:
+def _mapped(
+    f: Function, args: tuple[Any, ...], kwargs: dict[str, Any], in_axes: Any
+) -> tuple[Chosen, list[Axis], Callable[[], list[str]]]:
+    """The numeric leaves of a call; for each, over which axis it is mapped; and their names."""
+    call = lambda *parts: f(*parts[:-1], **parts[-1])
+    every = choose(call, (*args, kwargs), {}, range(len(args) + 1))
+    chosen, numeric = every.numeric()
+    *trees, keywords = every.trees
+    axes = _axes_of_leaves(in_axes, trees)
+    first = len(axes)
+    axes += [
+        0 if is_numeric(leaf) and aval_of_leaf(leaf).ndim else None for leaf in every.leaves[first:]
+    ]
+
+    def paths() -> list[str]:
+        names = every.paths()
+        names[first:] = [f"keyword argument {path}" for path in keywords.paths()]
+        return [names[i] for i in numeric]
+
+    return chosen, [axes[i] for i in numeric], paths
+
+
+def _axes_of_leaves(in_axes: Any, trees: Sequence[TreeDef]) -> list[Axis]:
     """The batch axis of each leaf, or ``None``."""
     if not isinstance(in_axes, (tuple, list)):
         in_axes = (in_axes,) * len(trees)
@@ -97,41 +127,60 @@ def _axes_of_leaves(in_axes: Any, trees: tuple[Any, ...]) -> list[int | None]:
             f"vmap got in_axes for {len(in_axes)} arguments, but {len(trees)} positional "
             "arguments; write: one axis for each argument"
         )
-    axes: list[int | None] = []
-    for number, (axis, tree) in enumerate(zip(in_axes, trees, strict=True)):
-        part: list[int | None] = [None] * tree.num_leaves
-        _assign(axis, tree.unflatten(range(tree.num_leaves)), part, f"in_axes[{number}]")
-        axes += part
-    return axes
+    return [
+        axis
+        for number, (part, tree) in enumerate(zip(in_axes, trees, strict=True))
+        for axis in spread(part, tree, _is_axis, f"in_axes[{number}]", f"argument {number}")
+    ]
 
 
-def _assign(axis: Any, positions: Any, axes: list[int | None], path: str) -> None:
-    """Set ``axes`` at all positions below a subtree; ``axis`` may stop above the leaves."""
-    if axis is None or isinstance(axis, int):
-        for position in flatten(positions)[0]:
-            axes[position] = axis
-        return
-    keyed = isinstance(axis, dict)
-    if (
-        type(axis) is not type(positions)
-        or len(axis) != len(positions)
-        or (keyed and axis.keys() != positions.keys())
-    ):
-        raise TreeMismatchError(
-            f"vmap's {path} is {axis!r}, which does not fit the argument's structure; write: an "
-            "int or None, or the argument's own structure filled with these"
-        )
-    for key in axis if keyed else range(len(axis)):
-        _assign(axis[key], positions[key], axes, f"{path}[{key!r}]")
+def _is_axis(value: Any) -> bool:
+    return value is None or (hasattr(value, "__index__") and not isinstance(value, bool))
 
 
-def _checked(axis: int, rank: int, path: str) -> int:
-    if not -rank <= axis < rank:
+def _common_size(
+    avals: list[Aval], axes: list[Axis], paths: Callable[[], list[str]], axis_size: int | None
+) -> int:
+    mapped = [(i, axis) for i, axis in enumerate(axes) if axis is not None]
+    for i, axis in mapped:
+        rank = avals[i].ndim
+        if not -rank <= axis < rank:
+            raise ShapeMismatchError(
+                f"vmap was told to map {paths()[i]} over axis {axis}, but it has {rank} axes; "
+                "write: in_axes=None for what is the same for all examples"
+            )
+    sizes = [avals[i].shape[axis] for i, axis in mapped]
+    every = sizes if axis_size is None else [*sizes, operator.index(axis_size)]
+    if len(set(every)) != 1:
+        names = [paths()[i] for i, _ in mapped]
+        pairs = zip([*names, "axis_size"], every, strict=False)
+        found = ", ".join([f"{name}: {size}" for name, size in pairs]) or "none"
         raise ShapeMismatchError(
-            f"vmap was told to map {path} over axis {axis}, but it has {rank} axes; write: "
-            "in_axes=None for what is the same for all examples"
+            f"vmap needs batches of one common size, but found {found}; write: in_axes=None "
+            "for what is the same for all examples, and axis_size= where that is everything"
         )
-    return axis
+    return every[0]
+
+
+def _places(traced: Traced, out_axes: Any, differs: tuple[bool, ...]) -> list[Axis]:
+    """For each output, where the axis of the examples goes."""
+    result = traced.results[0]
+    every = spread(out_axes, result.tree, _is_axis, "out_axes", "the result")
+    numeric = [i for i in range(result.tree.num_leaves) if i not in result.opaque]
+    for i, aval, flag in zip(numeric, traced.graph.avals, differs, strict=True):
+        axis, rank = every[i], aval.ndim + 1
+        if axis is None and flag:
+            raise ShapeMismatchError(
+                f"vmap was told by out_axes=None that result{result.tree.paths()[i]} is the same for all "
+                f"examples, but it depends on what is mapped over; write: out_axes=0, or a value "
+                "that does not depend on it"
+            )
+        if axis is not None and not -rank <= axis < rank:
+            raise ShapeMismatchError(
+                f"vmap was told to put the examples along axis {axis} of result{result.tree.paths()[i]}, but "
+                f"with them it has {rank} axes; write: out_axes from {-rank} to {rank - 1}"
+            )
+    return [every[i] for i in numeric]
 
 
 def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
