@@ -17,6 +17,7 @@ from pyrsistent import PMap, pmap
 
 from fungrad._aval import Aval, TupleAval, make_aval
 from fungrad._expr import Expr, Literal, Static, add_node, find_node, node_key
+from fungrad._refusals import REFUSALS
 from fungrad.errors import (
     GENERATED,
     IncompletePrimitiveError,
@@ -411,7 +412,8 @@ def implements(*spellings: Any) -> Callable[[Rule], Rule]:
 
 def unsupported(what: str, remedy: str = "") -> UnsupportedFunctionError:
     """The error for a function, method or keyword without a rule."""
-    hint = remedy or "write it with supported functions, or take it out of the traced program"
+    instead = "write it with supported functions, or take it out of the traced program"
+    hint = remedy or REFUSALS.get(what, instead)
     return UnsupportedFunctionError(f"{what} has no rule in fungrad; {hint}")
 
 

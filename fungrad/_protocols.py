@@ -10,15 +10,18 @@ import inspect
 import operator
 import sys
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any, NoReturn
 
 import numpy as np
 
 from fungrad._aval import SCALAR_TYPES, Aval
 from fungrad._primitive import Primitive, Symbolic, answers, special_answers, unsupported
+from fungrad._refusals import REFUSALS
 from fungrad.errors import (
     ArrayMutationError,
     ConcretizationError,
+    MemoryLayoutError,
     TracerConversionError,
     TracerIdentityError,
     TracerMutationError,
@@ -41,8 +44,26 @@ def full_name(function: Any) -> str:
     module = getattr(function, "__module__", None) or "numpy"
     name = str(getattr(function, "__qualname__", getattr(function, "__name__", repr(function))))
     if isinstance(function, np.ufunc) and getattr(np, name, None) is not function:
-        module = "scipy.special"
+        vectorized = name.endswith("(vectorized)")
+        module, name = ("np", "frompyfunc") if vectorized else ("scipy.special", name.lstrip("_"))
     return f"{module.replace('numpy', 'np', 1)}.{name}"
+
+
+def _caller() -> str:
+    """The function of NumPy or SciPy, written in Python, whose code is running; or nothing."""
+    frame: FrameType | None = sys._getframe(2)
+    name = ""
+    while frame is not None:
+        package = str(frame.f_globals.get("__name__", "")).split(".")
+        if package[0] not in ("numpy", "scipy"):
+            break
+        public = [part for part in package[:2] if part in ("scipy", "special", "linalg", "fft")]
+        own = frame.f_code.co_qualname.partition(".")[0]
+        if own == "MultiUFunc":  # SciPy's name for many functions
+            own = getattr(frame.f_locals.get("self"), "__name__", own)
+        name = ".".join([*(public if package[0] == "scipy" else ["np", *public]), own])
+        frame = frame.f_back
+    return name
 
 
 def call_answer(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -167,6 +188,19 @@ def _refuses_leaving(name: str) -> Any:
     return method
 
 
+_MEMORY = ("flags", "strides", "data", "base", "ctypes")
+
+
+def _has_no_memory(name: str) -> Any:
+    def attribute(self: ArrayProtocols) -> NoReturn:
+        raise MemoryLayoutError(
+            f".{name} asks how a traced value of shape {self.shape} lies in memory, which is decided "
+            "when its program runs; write: x itself, results do not depend on it"
+        )
+
+    return property(attribute)
+
+
 class ArrayProtocols(Symbolic):
     """Everything that makes an object with an ``aval`` look like an ndarray."""
 
@@ -229,6 +263,9 @@ class ArrayProtocols(Symbolic):
     def imag(self) -> Any:
         return call_answer(np.imag, (self,), {})
 
+    flags, strides, data, base, ctypes = map(_has_no_memory, _MEMORY)
+    device = "cpu"
+
     @property
     def flat(self) -> Any:
         return iter(call_answer(np.ravel, (self,), {}))
@@ -288,6 +325,12 @@ class ArrayProtocols(Symbolic):
         return call_answer(func, args, kwargs)
 
     def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        name = _caller()
+        if name in REFUSALS:
+            raise TracerConversionError(
+                f"{name} makes a plain array of a traced value of shape {self.shape}, which would "
+                f"lose its derivative: {REFUSALS[name]}"
+            )
         raise TracerConversionError(
             f"a traced value of shape {self.shape} was to become a plain array, which would lose "
             "its derivative; write: np.stack([x, y]) or np.array([x, y], like=x) to build an "
@@ -312,7 +355,11 @@ class ArrayProtocols(Symbolic):
     __lt__, __le__ = _comparison(np.less), _comparison(np.less_equal)
     __gt__, __ge__ = _comparison(np.greater), _comparison(np.greater_equal)
     __eq__, __ne__ = _comparison(np.equal), _comparison(np.not_equal)
-    __hash__ = None  # type: ignore[assignment]
+
+    def __hash__(self) -> NoReturn:
+        name = _caller()
+        hint = f" ({name}): {REFUSALS[name]}" if name in REFUSALS else "; write: a list for a set"
+        raise TracerIdentityError(f"a traced value is unhashable, as arrays are{hint}")
 
     def __pow__(self, exponent: Any) -> Any:
         weak = self.aval.weak and _is_weak(exponent)
@@ -346,8 +393,19 @@ class ArrayProtocols(Symbolic):
     def __rdivmod__(self, other: Any) -> Any:
         return other // self, other % self
 
-    def __round__(self, digits: int = 0) -> Any:
-        return call_answer(np.round, (self, digits), {})
+    def __round__(self, digits: int | None = None) -> Any:
+        return (
+            _whole(self, np.rint) if digits is None else call_answer(np.round, (self, digits), {})
+        )
+
+    def __floor__(self) -> Any:
+        return _whole(self, np.floor)
+
+    def __ceil__(self) -> Any:
+        return _whole(self, np.ceil)
+
+    def __trunc__(self) -> Any:
+        return _whole(self, np.trunc)
 
     # --- methods ---
 
@@ -371,6 +429,29 @@ class ArrayProtocols(Symbolic):
         return call_answer(np.conjugate, (self,), {}) if self.aval.dtype.kind == "c" else self
 
     conj = conjugate
+
+    def view(self, *dtype_or_type: Any) -> Any:
+        if dtype_or_type:
+            raise unsupported(
+                "x.view(dtype), which reads the bits of a traced value as others,",
+                "write: x.astype(dtype) to convert, x.real and x.imag for the parts",
+            )
+        return self
+
+    def getfield(self, *args: Any, **kwargs: Any) -> NoReturn:
+        self.view(*args, **kwargs)
+        raise AssertionError
+
+    def __dlpack__(self, **kwargs: Any) -> NoReturn:
+        raise TracerConversionError(f"np.from_dlpack: {REFUSALS['np.from_dlpack']}")
+
+    def __dlpack_device__(self) -> NoReturn:
+        self.__dlpack__()
+
+    def to_device(self, device: Any, *, stream: Any = None) -> Any:
+        if device != "cpu":
+            raise ValueError(f'Unsupported device: {device!r}. Only "cpu" is accepted.')
+        return self
 
     def reshape(self, *shape: Any, order: str = "C") -> Any:
         target = shape[0] if len(shape) == 1 else shape
@@ -409,7 +490,9 @@ class ArrayProtocols(Symbolic):
         # Text carries no derivative; so printing is fine wherever a value is known.
         return format(self._concrete("formatting", False), spec) if spec else repr(self)
 
-    tolist, tobytes, tofile = map(_refuses_leaving, ("tolist", "tobytes", "tofile"))
+    tolist, tobytes, tofile, dump, dumps = map(
+        _refuses_leaving, ("tolist", "tobytes", "tofile", "dump", "dumps")
+    )
 
     # --- what would make a traced value mutable, or let it outlive its trace ---
 
@@ -420,9 +503,20 @@ class ArrayProtocols(Symbolic):
     fill = _refuses_mutation("x.fill(value)", "x = np.full_like(x, value)")
     put = _refuses_mutation("x.put(index, value)", "x = fg.at(x)[index].set(value)")
     resize = _refuses_mutation("x.resize(shape)", "x = np.resize(x, shape)")
+    byteswap = _refuses_mutation("x.byteswap()", "the array as it is: results are native")
+    setfield = _refuses_mutation("x.setfield(value, dtype)", "x = fg.at(x)[index].set(value)")
+    setflags = _refuses_mutation("x.setflags()", "nothing: traced values can't be written to")
     __reduce_ex__ = _refuses_identity("pickled", "compute its value first: return it")
     __copy__ = _refuses_identity("copied", "it is immutable: use it as it is")
     __deepcopy__ = _refuses_identity("copied", "it is immutable: use it as it is")
+
+
+def _whole(x: ArrayProtocols, rounded: np.ufunc) -> Any:
+    """``round``, ``math.floor``, …: a Python integer of a number, which arrays refuse."""
+    if x.shape:
+        raise TypeError("only 0-dimensional arrays can be converted to Python scalars")
+    whole = call_answer(rounded, (x,), {}).astype(np.int64)
+    return whole._bind(answers[np.positive], (whole,), {}, True)
 
 
 def _cast(operand: Any, dtype: np.dtype[Any], casting: Any, name: str) -> Any:

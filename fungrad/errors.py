@@ -178,6 +178,13 @@ class ConcretizationError(FungradError, TypeError):
     """
 
 
+class MemoryLayoutError(FungradError, AttributeError):
+    """Code asked how a traced value lies in memory (``x.flags``, ``x.strides``, ``x.base``).
+
+    Fails: ``x.flags.c_contiguous``. Write: code that does not depend on it; ``x`` is immutable.
+    """
+
+
 class EscapedTracerError(FungradError, RuntimeError):
     """A traced value was kept beyond the run of the function it belongs to.
 

@@ -263,6 +263,22 @@ OTHER: dict[str, Row] = {
     )),
     "eye": Row(tuple(on(f"{n}", lambda x, n=n: _identity(x, n), (3,)) for n in (0, 1, 3))),
     "getitem": Row(GETITEM),
+    "unravel_index": Row((
+        at("0-d", lambda x, i: x * np.unravel_index(i, (3, 4))[1], (), ((), 0, 12)),
+        at("1-d", lambda x, i: x * np.unravel_index(i, (2, 3, 4))[2], (5,), ((5,), 0, 24)),
+        at("2-d", lambda x, i: x * np.unravel_index(i, (3, 4), order="F")[0], (2, 3),
+           ((2, 3), 0, 12)),
+        at("size 0", lambda x, i: x * np.unravel_index(i, 7)[0], (0,), ((0,), 0, 7)),
+    )),
+    "ravel_multi_index": Row((
+        at("0-d", lambda x, i: x * np.ravel_multi_index((i, 1), (3, 4)), (), ((), 0, 3)),
+        at("1-d", lambda x, i, j: x * np.ravel_multi_index((i, j), (3, 4)), (5,), ((5,), 0, 3),
+           ((5,), 0, 4)),
+        at("2-d", lambda x, i, j: x * np.ravel_multi_index((i, j), (3, 4), order="F"), (2, 5),
+           ((5,), 0, 3), ((2, 1), 0, 4)),
+        at("modes", lambda x, i, j: x * np.ravel_multi_index((i, j), (3, 4), ("wrap", "clip")),
+           (5,), ((5,), -9, 9), ((5,), -9, 9)),
+    )),
     "scatter_add": _scatter_rows(),
     "matmul": Row(MATMUL, definition=_loop_product),
     "vecdot": Row(tuple(

@@ -152,6 +152,15 @@ ORDERING: dict[str, Row] = {
     "cummax": Row(_along_axes(np.maximum.accumulate, apart())),
     "cummin": Row(_along_axes(np.minimum.accumulate, apart())),
     "cumlogaddexp": Row(_along_axes(np.logaddexp.accumulate)),
+    "accumulate": Row((
+        *_along_axes(np.divide.accumulate),
+        on("subtract", lambda x: np.subtract.accumulate(x), (2, 3)),
+    )),
+    "reduce": Row(tuple(
+        on(f"{shape} axis={axis}", lambda x, a=axis: np.divide.reduce(x, axis=a), shape)
+        for shape, axis in (((4,), 0), ((1,), 0), ((2, 3), 0), ((2, 3), 1), ((2, 3, 4), 1),
+                            ((0, 3), 1))
+    )),
     "linear_recurrence": Row(_recurrences(), exact=False, dtypes=BINARY_FLOATS),
     "prod": Row((
         *_reductions(np.prod, away_from_zero(), True),

@@ -30,6 +30,7 @@ from fungrad.errors import (
     FungradError,
     IncompletePrimitiveError,
     InputTypeError,
+    MemoryLayoutError,
     NonDifferentiableInputError,
     NonFiniteError,
     NonScalarOutputError,
@@ -59,6 +60,7 @@ BASES = {
     ArrayMutationError: TypeError,
     ConcretizationError: TypeError,
     EscapedTracerError: RuntimeError,
+    MemoryLayoutError: AttributeError,
     TracerIdentityError: TypeError,
     TreeMismatchError: ValueError,
     CotangentError: ValueError,
@@ -315,9 +317,14 @@ def unknown_function_under_vmap():
     fg.vmap(lambda x: np.packbits(x))(np.ones((2, 3)))
 
 
-@raises(UnsupportedFunctionError, "np.subtract.reduceat")
-def unknown_ufunc_method():
-    in_grad(lambda x: np.subtract.reduceat(x, [0, 1]))
+@raises(UnsupportedFunctionError, "np.power.reduce", "np.power.accumulate")
+def ufunc_method_that_numpy_gets_wrong():
+    in_grad(lambda x: np.power.reduce(x))
+
+
+@raises(MemoryLayoutError, ".flags", "in memory")
+def memory_layout():
+    in_grad(lambda x: x.flags.c_contiguous)
 
 
 @raises(UnsupportedFunctionError, "np.add", "where=", "np.where(")

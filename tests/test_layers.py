@@ -15,7 +15,7 @@ ROWS = (
     {"errors"},
     {"_intern", "_aval", "_containers", "_tree", "_config", "_provenance"},
     {"_expr", "_graph"},
-    {"_primitive", "_evaluate"},
+    {"_refusals", "_primitive", "_evaluate"},
     {"_protocols", "_tracer"},
     {"ops"},
     {"_trace"},

@@ -6,6 +6,7 @@ Row 5. Importing this package fills the registry; ``fungrad._primitive.registry(
 from fungrad.ops import (
     activations,
     bessel,
+    combinations,
     comparison,
     complex,
     convolution,
@@ -26,6 +27,7 @@ from fungrad.ops import (
     linalg,
     linear,
     manipulation,
+    methods,
     norm,
     numbers,
     padding,
@@ -52,6 +54,7 @@ from fungrad.ops import (
 __all__ = [
     "activations",
     "bessel",
+    "combinations",
     "comparison",
     "complex",
     "convolution",
@@ -72,6 +75,7 @@ __all__ = [
     "linalg",
     "linear",
     "manipulation",
+    "methods",
     "norm",
     "numbers",
     "padding",

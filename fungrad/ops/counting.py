@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from fungrad._primitive import answers, implements, unsupported
+from fungrad._aval import make_aval
+from fungrad._primitive import ZERO, Primitive, answers, implements, primitive, unsupported
 from fungrad._tracer import Tracer
+from fungrad.ops.examples import all_batched
 from fungrad.ops.indexing import ARRAY, getitem_p, scatter_add_p
 from fungrad.ops.shape import along, arraylike
-from fungrad.ops.sorting import refuse
 
 # --- where entries are not zero --------------------------------------------------------------------
 
@@ -44,6 +45,71 @@ def argwhere(a: Any) -> Any:
 def count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """``np.count_nonzero``."""
     return np.sum(a.astype(np.bool_), axis=axis, dtype=np.intp, keepdims=keepdims)
+
+
+# --- places as coordinates, and back ---------------------------------------------------------------
+
+unravel_p: Primitive = primitive(
+    "unravel_index",
+    value="np.unravel_index({0}, {shape}, {order})[{axis}]",
+    aval=lambda x, shape, order, axis: make_aval(x.shape, np.dtype(np.intp)),
+    vjp=ZERO,
+    batch=lambda batched, size, x, **static: unravel_p(x, **static),
+    fresh=True,
+    analytic=False,
+)
+
+
+def ravel_value(*places: Any, dims: Any, mode: Any, order: Any) -> Any:
+    """``np.ravel_multi_index`` of operands."""
+    together: Any = places
+    return np.ravel_multi_index(together, dims, mode, order)
+
+
+ravel_p: Primitive = primitive(
+    "ravel_multi_index",
+    value=ravel_value,
+    aval=lambda *places, dims, mode, order: make_aval(places[0].shape, np.dtype(np.intp)),
+    vjp=ZERO,
+    batch=lambda batched, size, *places, **static: ravel_p(
+        *all_batched(batched, size, *places), **static
+    ),
+    fresh=True,
+    analytic=False,
+)
+
+
+def _integers(places: Any) -> Any:
+    if any(x.dtype.kind not in "iu" for x in places):
+        raise TypeError("only int indices permitted")
+    return places
+
+
+def _order(order: str) -> str:
+    if order not in ("C", "F"):
+        raise ValueError("only 'C' or 'F' order is permitted")
+    return order
+
+
+@implements(np.unravel_index)
+def unravel_index(indices: Any, shape: Any, order: str = "C") -> Any:
+    """``np.unravel_index``."""
+    (x,) = _integers([arraylike(indices)])
+    dims = tuple(map(operator.index, shape if np.iterable(shape) else (shape,)))
+    return tuple([unravel_p(x, shape=dims, order=_order(order), axis=i) for i in range(len(dims))])
+
+
+@implements(np.ravel_multi_index)
+def ravel_multi_index(multi_index: Any, dims: Any, mode: Any = "raise", order: str = "C") -> Any:
+    """``np.ravel_multi_index``."""
+    sizes = tuple(map(operator.index, dims if np.iterable(dims) else (dims,)))
+    modes = mode if isinstance(mode, tuple) else (mode,)
+    if any(m not in ("raise", "wrap", "clip") for m in modes):
+        raise ValueError(f"clipmode must be 'raise', 'wrap' or 'clip', not {mode!r}")
+    places = _integers([arraylike(x) for x in multi_index])
+    if len(places) != len(sizes):
+        raise ValueError(f"parameter multi_index must be a sequence of length {len(sizes)}")
+    return ravel_p(*np.broadcast_arrays(*places), dims=sizes, mode=mode, order=_order(order))
 
 
 # --- different entries -------------------------------------------------------------------------------
@@ -134,8 +200,6 @@ def intersect1d(
     return answers[operator.getitem](first, np.isin(first, ar2))
 
 
-refuse(np.setxor1d, "write: np.concatenate([np.setdiff1d(a, b), np.setdiff1d(b, a)])")
-
 # --- sums by bin -----------------------------------------------------------------------------------
 
 
@@ -173,14 +237,23 @@ def bincount(x: Any, /, weights: Any = None, minlength: int = 0) -> Any:
 
 @implements(np.histogram_bin_edges)
 def histogram_bin_edges(a: Any, bins: Any = 10, range: Any = None, weights: Any = None) -> Any:
-    """``np.histogram_bin_edges`` that do not depend on the data."""
-    if isinstance(bins, str) or (np.ndim(bins) == 0 and range is None):
+    """``np.histogram_bin_edges``; without a range, the edges move with the extremes of the data."""
+    if isinstance(bins, str):
         raise unsupported(
-            f"np.histogram with bins={bins!r} and range={range!r}",
-            "which would let the edges of the bins depend on traced data; "
-            "write: range=(low, high), or the edges as bins",
+            f"np.histogram with bins={bins!r}, a number of bins that the data decide,",
+            "write: the number of bins, or their edges",
         )
-    return bins if isinstance(bins, Tracer) else np.histogram_bin_edges([], bins, range)
+    if isinstance(bins, Tracer) and bins.ndim:
+        return bins
+    a = arraylike(a)
+    if np.ndim(bins) or range is not None or not a.size:
+        return np.histogram_bin_edges([], bins, range)
+    low, high = np.min(a), np.max(a)
+    same = np.equal(low, high)
+    dtype = np.result_type(low, high) if low.dtype.kind in "fc" else np.float64
+    return np.linspace(
+        np.where(same, low - 0.5, low), np.where(same, high + 0.5, high), bins + 1, dtype=dtype
+    )
 
 
 @implements(np.histogram)
@@ -203,8 +276,3 @@ def histogram(
     if density:
         sums = sums / np.diff(edges).astype(np.float64) / np.sum(sums)
     return sums, edges
-
-
-_BY_HAND = "write: np.bincount(bin_of_each, weights) with bins found by np.searchsorted"
-refuse(np.histogram2d, _BY_HAND)
-refuse(np.histogramdd, _BY_HAND)

@@ -58,14 +58,14 @@ def _recurrence_aval(a: Aval, b: Aval, axis: int) -> Aval:
     return make_aval(b.shape, np.result_type(a.dtype, b.dtype))
 
 
-def _backwards(a: Any, b: Any, axis: int) -> Any:
+def backwards(a: Any, b: Any, axis: int) -> Any:
     """``t[i] = a[i + 1] * t[i + 1] + b[i]``: the transposed recurrence."""
     factors = delayed(flipped(a, axis), axis, 0)
     return flipped(recurrence_p(factors, flipped(b, axis), axis=axis), axis)
 
 
 def _recurrence_vjp(ct: Any, y: Any, a: Any, b: Any, axis: int) -> tuple[Any, Any]:
-    total = _backwards(a, ct, axis)
+    total = backwards(a, ct, axis)
     return total * delayed(y, axis, 0), total
 
 
@@ -114,7 +114,7 @@ def _chained(partials: Callable[..., tuple[Any, Any]], first: float) -> Any:
 
     def vjp(ct: Any, y: Any, x: Any, axis: int, dtype: Any) -> tuple[Any]:
         of_previous, of_entry = partials(y, delayed(y, axis, first), x, axis)
-        return (_backwards(of_previous, ct, axis) * of_entry,)
+        return (backwards(of_previous, ct, axis) * of_entry,)
 
     return vjp
 

@@ -24,7 +24,10 @@ class _ArrayPlace:
 
 ARRAY = _ArrayPlace()
 Index = tuple[Any, ...]
-"""One entry for each axis: an int, a slice, ``ARRAY``; and ``None`` for new axes."""
+"""One entry for each axis: an int, a slice, ``ARRAY``; and ``None`` for new axes.
+
+``Ellipsis`` stands for no axis, but it keeps index arrays apart, as in NumPy.
+"""
 
 
 def _with_arrays(index: Index, arrays: tuple[Any, ...]) -> Index:
@@ -68,6 +71,7 @@ def _result_shape(x: Aval, index: Index, arrays: tuple[Aval, ...]) -> tuple[int,
     for item in index:
         if item is None:
             rest.append(1)
+        if item is None or item is Ellipsis:
             continue
         if isinstance(item, slice):
             rest.append(len(range(*item.indices(x.shape[axis]))))
@@ -155,7 +159,7 @@ def _getitem_source(operands: list[str], text: Any, index: Index) -> str:
 
 def _item_source(item: Any) -> str:
     if not isinstance(item, slice):
-        return repr(item)
+        return "..." if item is Ellipsis else repr(item)
     parts = ["" if n is None else str(n) for n in (item.start, item.stop, item.step)]
     return ":".join(parts[:2] if item.step in (None, 1) else parts)
 
@@ -188,16 +192,18 @@ def _expanded(index: Any, rank: int) -> list[Any]:
     items: list[Any] = []
     for item in index if isinstance(index, tuple) else (index,):
         items += _entries(item)
-    used = sum(item is not None and item is not Ellipsis for item in items)
+    used = sum(not (item is None or item is Ellipsis or _is_0d_mask(item)) for item in items)
     if used > rank:
         raise IndexError(
             f"too many indices for array: array is {rank}-dimensional, but {used} were indexed"
         )
-    fill = [slice(None)] * (rank - used)
+    fill: list[Any] = [slice(None)] * (rank - used)
     dots = [i for i, item in enumerate(items) if item is Ellipsis]
     if len(dots) > 1:
         raise IndexError("an index can only have a single ellipsis ('...')")
-    return items[: dots[0]] + fill + items[dots[0] + 1 :] if dots else items + fill
+    if not dots:
+        return items + fill
+    return items[: dots[0]] + (fill or [Ellipsis]) + items[dots[0] + 1 :]
 
 
 def _entries(item: Any) -> list[Any]:
@@ -211,13 +217,13 @@ def _entries(item: Any) -> list[Any]:
         item = item._concrete("indexing by a boolean mask, which decides the shape,", False)
     if is_array(item) or isinstance(item, Tracer):
         if item.dtype.kind == "b":
-            if item.ndim == 0:
-                raise IndexError("a single boolean can't index a traced value; write: np.where")
             return [_Mask(item), *[_MaskAxis()] * (item.ndim - 1)]
         if item.dtype.kind not in "iu":
             raise IndexError("arrays used as indices must be of integer (or boolean) type")
         return [int(item) if isinstance(item, np.generic) or _is_plain_0d(item) else item]
-    if isinstance(item, bool) or not hasattr(item, "__index__"):
+    if isinstance(item, bool):
+        return [_Mask(np.asarray(item))]
+    if not hasattr(item, "__index__"):
         raise IndexError(
             "only integers, slices (`:`), ellipsis (`...`), numpy.newaxis (`None`) and integer or "
             f"boolean arrays are valid indices, not {item!r}"
@@ -238,16 +244,27 @@ class _MaskAxis:
     """The further axes that a mask of rank > 1 covers."""
 
 
+def _is_0d_mask(item: Any) -> bool:
+    return isinstance(item, _Mask) and item.mask.ndim == 0
+
+
 def _getitem(x: Any, index: Any) -> Any:
     """``x[index]`` in all of NumPy's forms; masks are resolved when the program is traced."""
     static: list[Any] = []
     arrays: list[Any] = []
     axis = 0
-    for item in _expanded(index, x.ndim):
-        if item is None:
-            static.append(None)
+    items = _expanded(index, x.ndim)
+    # A single boolean is an index into a new axis of length 1: array([0]), or for False array([]).
+    axes = [item for item in items if item is not None and item is not Ellipsis]
+    single = [i for i, item in enumerate(axes) if _is_0d_mask(item)]
+    x = np.expand_dims(x, tuple(single)) if single else x
+    for item in items:
+        if item is None or item is Ellipsis:
+            static.append(item)
             continue
         size = x.shape[axis]
+        if _is_0d_mask(item):
+            item = np.zeros(int(item.mask), np.intp)
         if isinstance(item, _Mask):
             covered = x.shape[axis : axis + item.mask.ndim]
             if item.mask.shape != covered:
@@ -268,9 +285,16 @@ def _getitem(x: Any, index: Any) -> Any:
             static.append(ARRAY)
             arrays.append(item)
         axis += 1
+    if Ellipsis in static and not _keeps_apart(static):
+        static.remove(Ellipsis)
     if all(isinstance(item, slice) and item == slice(None) for item in static):
         return x
     return getitem_p(x, *arrays, index=tuple(static))
+
+
+def _keeps_apart(static: list[Any]) -> bool:
+    place = static.index(Ellipsis)
+    return all(any(map(_is_advanced, part)) for part in (static[:place], static[place + 1 :]))
 
 
 def _canonical(item: slice, size: int) -> slice:

@@ -15,6 +15,7 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from fungrad._aval import Aval, make_aval
 from fungrad._primitive import Primitive, implements, primitive
+from fungrad._refusals import REFUSALS
 from fungrad._tracer import Tracer
 from fungrad.errors import ArrayMutationError
 from fungrad.ops.creation import arange_like, as_dtype
@@ -273,20 +274,17 @@ def trim_zeros(filt: Any, trim: str = "fb", axis: Any = None) -> Any:
 # --- writing into an array -----------------------------------------------------------------------
 
 
-def _refuses_writing(function: Any, remedy: str) -> None:
+def _refuses_writing(function: Any) -> None:
     @implements(function)
     def refuse(*args: Any, **kwargs: Any) -> Any:
+        name = f"np.{function.__name__}"
         raise ArrayMutationError(
-            f"np.{function.__name__} would write traced values into an array, or into a traced "
-            f"value; traced programs are pure: write: {remedy}"
+            f"{name} would write traced values into an array, or into a traced value: "
+            f"{REFUSALS[name]}"
         )
 
 
-_refuses_writing(np.copyto, "a = np.where(where, src, a)")
-_refuses_writing(np.put, "a = fg.at(a.ravel())[ind].set(v).reshape(a.shape)")
-_refuses_writing(np.place, "a = np.where(mask, values, a)")
-_refuses_writing(np.putmask, "a = np.where(mask, values, a)")
-_refuses_writing(np.fill_diagonal, "i = np.arange(n); a = fg.at(a)[i, i].set(value)")
-_refuses_writing(
-    np.put_along_axis, "a = fg.at(a)[np.arange(n)[:, None], indices].set(values) for axis 1"
-)
+for _function in (
+    np.copyto, np.put, np.place, np.putmask, np.fill_diagonal, np.put_along_axis,
+):  # fmt: skip
+    _refuses_writing(_function)

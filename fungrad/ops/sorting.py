@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from fungrad._aval import Aval, make_aval
-from fungrad._primitive import ZERO, Primitive, implements, primitive, unsupported
+from fungrad._primitive import ZERO, Primitive, implements, primitive
 from fungrad._tracer import Tracer
 from fungrad.ops.creation import arange_like
 from fungrad.ops.examples import all_batched, by_example
@@ -257,12 +257,3 @@ def digitize(x: Any, bins: Any, right: bool = False) -> Any:
     if np.all(bins[1:] <= bins[:-1]):
         return len(bins) - np.searchsorted(bins[::-1], x, side=side)
     raise ValueError("bins must be monotonically increasing or decreasing")
-
-
-def refuse(function: Any, remedy: str) -> None:
-    """Answer a NumPy function by an error that names what to write instead."""
-
-    def refused(*args: Any, **kwargs: Any) -> Any:
-        raise unsupported(f"np.{function.__name__}", remedy)
-
-    implements(function)(refused)

@@ -297,10 +297,67 @@ def test_errors_are_of_numpys_class(f, x):
         fg.jit(f)(x)
 
 
-def test_refused_accumulations_say_so():
-    for ufunc in (np.subtract, np.hypot):
+TURNED = {
+    "hypot": np.hypot,
+    "subtract": np.subtract,
+    "divide": np.divide,
+    "logaddexp": np.logaddexp,
+    "logaddexp2": np.logaddexp2,
+    "power": np.power,
+    "arctan2": np.arctan2,
+    "copysign": np.copysign,
+    "fmin": np.fmin,
+    "remainder": np.remainder,
+}
+REDUCED_WRONGLY = ("power", "arctan2")
+"""By NumPy itself, on some processors."""
+
+
+@pytest.mark.parametrize("name", TURNED)
+def test_methods_of_any_binary_ufunc(name):
+    ufunc, x = TURNED[name], np.abs(draw(3, 4)) + 1.1
+    check_call(lambda x: ufunc.accumulate(x), x, what=name)
+    check_call(lambda x: ufunc.accumulate(x, axis=-1), x, what=name)
+    if name in REDUCED_WRONGLY:
         with pytest.raises(fg.errors.UnsupportedFunctionError, match="accumulate"):
-            fg.jit(lambda x, u=ufunc: u.accumulate(x))(draw(3))
+            fg.jit(ufunc.reduce)(x)
+        with pytest.raises(fg.errors.UnsupportedFunctionError, match="accumulate"):
+            fg.jit(lambda x: ufunc.reduceat(x, [0, 1]))(x)
+        return
+    check_call(lambda x: ufunc.reduce(x), x, what=name)
+    check_call(lambda x: ufunc.reduce(x, axis=1, keepdims=True), x, what=name)
+    check_call(lambda x: ufunc.reduceat(x, [0, 2, 1], axis=1), x, what=name)
+    if name != "fmin":
+        check_call(lambda x: ufunc.reduce(x, initial=2.5), x, what=name)
+    if ufunc.identity is not None:
+        check_call(lambda x: ufunc.reduce(x, where=MASK), x, what=name)
+        check_call(lambda x: ufunc.reduce(x, axis=(0, 1)), x, what=name)
+        check_value(lambda x: ufunc.reduce(x, axis=1), np.zeros((2, 0)), what=name)
+
+
+def test_methods_of_ufuncs_of_integers():
+    k = A([[12, 18, 30], [8, 20, 14]])
+    for ufunc in (np.gcd, np.lcm, np.bitwise_xor, np.bitwise_or, np.floor_divide, np.right_shift):
+        for method in (ufunc.reduce, ufunc.accumulate, lambda x, u=ufunc: u.reduceat(x, [0, 1])):
+            check_value(method, k, what=ufunc.__name__)
+    check_value(np.logical_xor.reduce, A([[True, False], [True, True]]))
+
+
+def test_errors_of_ufunc_methods_are_numpys():
+    for call in (
+        lambda x: np.subtract.reduce(x, axis=(0, 1)),
+        lambda x: np.subtract.reduce(x[:, :0], axis=1),
+        lambda x: np.hypot.accumulate(x[0, 0]),
+        lambda x: np.hypot.reduceat(x, [0, 9]),
+        lambda x: np.hypot.reduceat(x, [[0]]),
+        lambda x: np.less.reduce(x),
+    ):
+        with pytest.raises((ValueError, TypeError, IndexError)) as want:
+            call(draw(3, 4))
+        with pytest.raises(type(want.value)):
+            fg.jit(call)(draw(3, 4))
+    with pytest.raises(fg.errors.UnsupportedFunctionError, match="no identity"):
+        fg.jit(lambda x: np.subtract.reduce(x, where=x > 0, initial=1.0))(draw(3))
 
 
 def test_cumulative_functions_of_batches():

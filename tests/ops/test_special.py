@@ -300,14 +300,14 @@ def test_orders_may_be_arrays_and_traced():
 
 
 def test_ufuncs_without_a_rule_are_refused_by_name():
-    for f in (sc.airye, sc.voigt_profile, sc.bdtr, sc.struve):
+    for f in (sc.airye, sc.voigt_profile, sc.bdtri, sc.struve):
         with pytest.raises(UnsupportedFunctionError, match=f"special.*{f.__name__}"):
             fg.jit(f)(*[0.5] * f.nin)
 
 
 def test_python_functions_of_scipy_name_the_line():
     for f in (sc.softmax, sc.logsumexp, lambda x: sc.polygamma(1, x), lambda x: sc.comb(x, 2)):
-        with pytest.raises(TracerConversionError, match="a plain array.*write"):
+        with pytest.raises(TracerConversionError, match="a plain array.*: write"):
             fg.grad(lambda x, f=f: np.sum(f(x)))(np.ones(2))
 
 
