@@ -8,6 +8,7 @@ from fungrad import errors, extend, nn, optim, random, testing, tree
 from fungrad._config import config
 from fungrad._graph import Graph
 from fungrad.control import fori_loop, scan, while_loop
+from fungrad.custom import custom_vjp
 from fungrad.ops.scatter import at
 from fungrad.transforms import (
     derivative,
@@ -34,6 +35,7 @@ __all__ = [
     "Graph",
     "at",
     "config",
+    "custom_vjp",
     "derivative",
     "elementwise_grad",
     "errors",

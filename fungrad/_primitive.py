@@ -84,6 +84,8 @@ class Primitive:
         selective: the vjp rule spares work that nobody wants: it takes the keyword ``wanted``, one
             flag for each operand, and gets ``None`` for those of several results that have no
             cotangent.
+        inlined: the name of the static that holds the graph which the value runs, where compiled
+            programs take that graph's operations in the place of the call.
     """
 
     name: str
@@ -97,6 +99,7 @@ class Primitive:
     fresh: bool
     analytic: bool
     selective: bool = False
+    inlined: str | None = None
 
     def __repr__(self) -> str:
         return f"<Primitive {self.name}>"
@@ -142,6 +145,7 @@ def primitive(
     fresh: bool = False,
     analytic: bool = True,
     selective: bool = False,
+    inlined: str | None = None,
 ) -> Primitive:
     """Declare a primitive that is not elementwise, by all four rules.
 
@@ -156,6 +160,7 @@ def primitive(
         fresh: see ``Primitive``.
         analytic: see ``Primitive``.
         selective: see ``Primitive``.
+        inlined: see ``Primitive``.
 
     Raises:
         IncompletePrimitiveError: a rule is missing, or the name is taken.
@@ -171,6 +176,7 @@ def primitive(
             fresh=fresh,
             analytic=analytic,
             selective=selective,
+            inlined=inlined,
             **rules,
         )
     )

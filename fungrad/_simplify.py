@@ -15,8 +15,8 @@ import numpy as np
 from fungrad._aval import Aval
 from fungrad._evaluate import apply
 from fungrad._expr import Expr, Literal, with_args
-from fungrad._graph import Graph, make_graph
-from fungrad._primitive import Primitive
+from fungrad._graph import Graph, make_graph, substitute
+from fungrad._primitive import Primitive, item
 from fungrad.ops import elementwise, shape
 from fungrad.ops.creation import full
 
@@ -28,14 +28,51 @@ def simplify(graph: Graph) -> Graph:
 
     def derive() -> Graph:
         new: dict[Expr, Expr] = {}
-        for node in graph.nodes:
+        flat = expand(graph)
+        for node in flat.nodes:
             new[node] = _rewritten(with_args(node, tuple([new.get(arg, arg) for arg in node.args])))
         return make_graph(
-            [node.aval for node in graph.inputs], [new.get(out, out) for out in graph.outputs]
+            [node.aval for node in flat.inputs], [new.get(out, out) for out in flat.outputs]
         )
 
     result: Graph = graph.memo("simplified", derive)
     return result
+
+
+def expand(graph: Graph) -> Graph:
+    """``graph`` with the operations of the graphs that its calls hold, in the place of the calls.
+
+    A call keeps together what has a derivative of its own; when a program is to run, no derivative
+    is taken of it any more.
+    """
+    if not any(node.primitive is not None and node.primitive.inlined for node in graph.nodes):
+        return graph
+
+    def derive() -> Graph:
+        new: dict[Expr, Expr] = {}
+        results: dict[Expr, list[Expr]] = {}
+        for node in graph.nodes:
+            args = tuple([new.get(arg, arg) for arg in node.args])
+            assert node.primitive is not None
+            if node.primitive.inlined:
+                held = expand(dict(node.static)[node.primitive.inlined])
+                results[node] = substitute(held, [_as_array(arg) for arg in args])
+            elif node.primitive is item and node.args[0] in results:
+                index = dict(node.static)["index"]
+                new[node] = _as_array(results[node.args[0]][index])
+            else:
+                new[node] = with_args(node, args)
+        return make_graph(
+            [node.aval for node in graph.inputs], [new.get(out, out) for out in graph.outputs]
+        )
+
+    result: Graph = graph.memo("expanded", derive)
+    return result
+
+
+def _as_array(node: Expr) -> Expr:
+    # What reads a result of a call may call a method of it; a literal has none.
+    return _constant(node.aval, node.value) if isinstance(node, Literal) else node
 
 
 def _rewritten(node: Expr) -> Expr:

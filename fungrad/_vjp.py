@@ -108,7 +108,11 @@ def linearized(graph: Graph, wrt: Positions, pushed: Sequence[int]) -> Graph:
         trace = Rewrite(avals)
         used = {arg for node in twice.nodes for arg in node.args}.union(twice.outputs)
         if not used.isdisjoint(twice.inputs[count : len(back.inputs)]):
-            raise CotangentError("a vjp rule is not linear in its cotangent")
+            raise CotangentError(
+                "forward mode transposes vjp rules, but one here is not linear in its cotangent, as "
+                "when it clips it; write: fg.grad or fg.vjp, or a rule for both modes by "
+                "fg.custom_jvp"
+            )
         zeros = [_full(trace, node.aval, 0)._expr for node in back.inputs[count:]]
         inputs = [make_input(i, aval) for i, aval in enumerate(avals)]
         results = iter(substitute(twice, [*inputs[:count], *zeros, *inputs[count:]]))

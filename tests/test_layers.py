@@ -21,7 +21,7 @@ ROWS = (
     {"_trace"},
     {"_vjp", "_batch", "_jacobian", "_simplify"},
     {"compile"},
-    {"control"},
+    {"control", "custom"},
     {"transforms"},
     {"optim", "testing", "extend", "nn", "random", "tree", ""},
 )

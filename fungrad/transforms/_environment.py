@@ -87,6 +87,8 @@ def observe(*values: Any) -> Environment:
         if id(value) not in seen and not is_array(value) and type(value) not in SCALAR_TYPES:
             seen.add(id(value))
             pending += _behind(value)
+            if "__rules__" in _own(value):
+                names.append((_own(value), "__rules__", _own(value)["__rules__"]))
             spaces += [(space, set()) for space in _namespaces(value)]
             if isinstance(value, FunctionType):
                 defaults.append((value, "__defaults__", value.__defaults__))
@@ -129,6 +131,7 @@ def _behind(value: Any) -> Iterator[Any]:
         yield from (value.func, *value.args, *value.keywords.values())
     if "__wrapped__" in _own(value):
         yield _own(value)["__wrapped__"]
+    yield from _own(value).get("__rules__", ())
     for base in type(value).__mro__:
         if isinstance(vars(base).get("__call__"), FunctionType):
             yield vars(base)["__call__"]

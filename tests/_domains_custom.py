@@ -1,0 +1,84 @@
+"""Rows of calls with a derivative of their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import fungrad as fg
+from tests._domains import Row, on
+
+
+@fg.custom_vjp
+def swing(a: Any, b: Any) -> Any:
+    """``sin(a) b``, by a rule that states the cotangents."""
+    return np.multiply(np.sin(a), b)
+
+
+def _swing_forward(a: Any, b: Any) -> Any:
+    return np.multiply(np.sin(a), b), (a, b)
+
+
+def _swing_backward(residuals: Any, ct: Any) -> Any:
+    a, b = residuals
+    return _unbroadcast(ct * np.cos(a) * b, a), _unbroadcast(ct * np.sin(a), b)
+
+
+def _unbroadcast(ct: Any, like: Any) -> Any:
+    if like.dtype.kind not in "fc":
+        return None
+    ct = np.sum(ct, axis=tuple(range(np.ndim(ct) - np.ndim(like))))
+    return (ct if like.dtype.kind == "c" else np.real(ct)).astype(like.dtype)
+
+
+swing.defvjp(_swing_forward, _swing_backward)
+
+STRETCH = np.array([0.5, -2.0, 1.5])
+
+
+@fg.custom_vjp
+def stretched_sine(x: Any) -> Any:
+    """``sin(STRETCH x)``, by a rule that calls the function itself and reads a global array."""
+    return np.sin(STRETCH * x)
+
+
+def _stretched_forward(x: Any) -> Any:
+    y = stretched_sine(x)
+    return y, (x, y)
+
+
+def _stretched_backward(residuals: Any, ct: Any) -> Any:
+    x, y = residuals
+    # cos = (1 - sin²) / cos: a way to need the derivative of y
+    return (ct * STRETCH * (1 - y * y) / np.cos(STRETCH * x),)
+
+
+stretched_sine.defvjp(_stretched_forward, _stretched_backward)
+
+
+def _second_derivative(x: Any) -> Any:
+    first = lambda x: fg.vjp(stretched_sine, x)[1](np.ones(3))[0]
+    return fg.vjp(first, x)[1](np.ones(3))[0]
+
+
+CALLS = {
+    "custom_call": Row(
+        (
+            on("(), ()", swing, (), ()),
+            on("(3,), (3,)", swing, (3,), (3,)),
+            on("(2, 3), (3,)", swing, (2, 3), (3,)),
+            on("(0,), (0,)", swing, (0,), (0,)),
+        ),
+        oracle=lambda a, b: np.multiply(np.sin(a), b),
+        gradient_dtypes=("float32", "float64", "complex128"),
+    ),
+    "constant": Row(
+        (on("(3,)", _second_derivative, (3,)),),
+        oracle=lambda x: -(STRETCH**2) * np.sin(STRETCH * x),
+        exact=False,
+        dtypes=("float64",),
+        gradient_dtypes=("float64",),
+        rounding=100.0,
+    ),
+}
