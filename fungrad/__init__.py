@@ -8,7 +8,7 @@ from fungrad import errors, extend, nn, optim, random, testing, tree
 from fungrad._config import config
 from fungrad._graph import Graph
 from fungrad.control import fori_loop, scan, while_loop
-from fungrad.custom import custom_vjp
+from fungrad.custom import checkpoint, custom_vjp
 from fungrad.ops.scatter import at
 from fungrad.transforms import (
     derivative,
@@ -34,6 +34,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Graph",
     "at",
+    "checkpoint",
     "config",
     "custom_vjp",
     "derivative",

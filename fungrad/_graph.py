@@ -15,7 +15,7 @@ from typing import Any
 
 import attrs
 
-from fungrad._aval import Aval
+from fungrad._aval import Aval, TupleAval
 from fungrad._expr import Expr, Input, Literal, make_input, with_args
 from fungrad._intern import InternTable
 from fungrad._provenance import recording, stage
@@ -79,7 +79,8 @@ def make_graph(input_avals: Sequence[Aval], outputs: Sequence[Expr]) -> Graph:
     graph = _graphs.get(key)
     if graph is None:
         inputs = tuple([make_input(i, aval) for i, aval in enumerate(input_avals)])
-        graph = _graphs.add(key, lambda: Graph(inputs, tuple(outputs), tuple(topological(outputs))))
+        nodes = _items_first(list(topological(outputs)))
+        graph = _graphs.add(key, lambda: Graph(inputs, tuple(outputs), nodes))
     return graph
 
 
@@ -101,6 +102,22 @@ def topological(outputs: Iterable[Expr]) -> Iterator[Expr]:
             else:
                 stack.pop()
                 yield node
+
+
+def _items_first(nodes: list[Expr]) -> tuple[Expr, ...]:
+    """The same order, but several results are told apart at once, so that each dies for itself."""
+    items: dict[Expr, list[Expr]] = {n: [] for n in nodes if isinstance(n.aval, TupleAval)}
+    if not items:
+        return tuple(nodes)
+    ordered: list[Expr] = []
+    for node in nodes:
+        if node.args and node.args[0] in items:
+            items[node.args[0]].append(node)
+    for node in nodes:
+        if not (node.args and node.args[0] in items):
+            ordered.append(node)
+            ordered += items.get(node, ())
+    return tuple(ordered)
 
 
 def substitute(graph: Graph, args: Sequence[Expr]) -> list[Expr]:

@@ -62,6 +62,12 @@ def _second_derivative(x: Any) -> Any:
     return fg.vjp(first, x)[1](np.ones(3))[0]
 
 
+def _several_steps(a: Any, b: Any) -> Any:
+    return np.add(np.tanh(np.multiply(np.sin(a), b)), a)
+
+
+CHECKPOINTED = fg.checkpoint(_several_steps)
+
 CALLS = {
     "custom_call": Row(
         (
@@ -71,6 +77,16 @@ CALLS = {
             on("(0,), (0,)", swing, (0,), (0,)),
         ),
         oracle=lambda a, b: np.multiply(np.sin(a), b),
+        gradient_dtypes=("float32", "float64", "complex128"),
+    ),
+    "checkpoint_call": Row(
+        (
+            on("(), ()", CHECKPOINTED, (), ()),
+            on("(3,), (3,)", CHECKPOINTED, (3,), (3,)),
+            on("(2, 3), (3,)", CHECKPOINTED, (2, 3), (3,)),
+            on("(0,), (0,)", CHECKPOINTED, (0,), (0,)),
+        ),
+        oracle=_several_steps,
         gradient_dtypes=("float32", "float64", "complex128"),
     ),
     "constant": Row(

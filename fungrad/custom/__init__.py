@@ -4,6 +4,7 @@ Row 9. In: a function, and what its derivative is. Out: a function that computes
 calls are single nodes while a derivative can still be taken of them.
 """
 
+from fungrad.custom.checkpoint import checkpoint
 from fungrad.custom.vjp import CustomVJP, custom_vjp
 
-__all__ = ["CustomVJP", "custom_vjp"]
+__all__ = ["CustomVJP", "checkpoint", "custom_vjp"]
