@@ -90,7 +90,12 @@ def _check_finite(node: Expr, value: Any) -> None:
             )
 
 
-def compute(node: Expr, memo: dict[Expr, Any], of_input: Callable[[Input], Any]) -> Any:
+def compute(
+    node: Expr,
+    memo: dict[Expr, Any],
+    of_input: Callable[[Input], Any],
+    apply: Callable[[Expr, Sequence[Any]], Any] = apply,
+) -> Any:
     """The value of one node inside a running trace; everything computed stays in ``memo``."""
     pending = [node]
     while pending:

@@ -84,9 +84,12 @@ def make_graph(input_avals: Sequence[Aval], outputs: Sequence[Expr]) -> Graph:
     return graph
 
 
-def topological(outputs: Iterable[Expr]) -> Iterator[Expr]:
-    """Every operation below ``outputs`` once, arguments first; iterative, so depth is no limit."""
-    seen: set[Expr] = set()
+def topological(outputs: Iterable[Expr], seen: set[Expr] | None = None) -> Iterator[Expr]:
+    """Every operation below ``outputs`` once, arguments first; iterative, so depth is no limit.
+
+    Those in ``seen``, and what only they need, are left out; the others are added to it.
+    """
+    seen = set() if seen is None else seen
     for output in outputs:
         stack = [(output, iter(output.args))]
         if output in seen or output.primitive is None:
@@ -126,6 +129,20 @@ def substitute(graph: Graph, args: Sequence[Expr]) -> list[Expr]:
     for node in graph.nodes:
         new[node] = with_args(node, tuple([new.get(arg, arg) for arg in node.args]))
     return [new.get(output, output) for output in graph.outputs]
+
+
+def cut(sources: Sequence[Expr], outputs: Sequence[Expr]) -> Graph:
+    """The graph that computes ``outputs`` from the values of ``sources``, its inputs in order.
+
+    Every input below ``outputs`` must be one of the sources, or lie below them only.
+    """
+    avals = [node.aval for node in sources]
+    new: dict[Expr, Expr] = {
+        node: make_input(i, aval) for i, (node, aval) in enumerate(zip(sources, avals, strict=True))
+    }
+    for node in topological(outputs, set(sources)):
+        new[node] = with_args(node, tuple([new.get(arg, arg) for arg in node.args]))
+    return make_graph(avals, [new.get(output, output) for output in outputs])
 
 
 def last_uses(graph: Graph) -> dict[Expr, int]:

@@ -17,6 +17,7 @@ import numpy as np
 
 from fungrad._aval import SCALAR_TYPES, Aval
 from fungrad._primitive import Primitive, Symbolic, answers, special_answers, unsupported
+from fungrad._questions import as_it_is
 from fungrad._refusals import REFUSALS
 from fungrad.errors import (
     ArrayMutationError,
@@ -217,8 +218,11 @@ class ArrayProtocols(Symbolic):
     ) -> Any:
         raise NotImplementedError
 
-    def _concrete(self, asked: str, leaves: bool) -> Any:
-        """The value, for a question asked by ``asked``; ``leaves`` if it goes on as a number."""
+    def _concrete(self, asked: str, leaves: bool, read: Callable[[Any], Any] = as_it_is) -> Any:
+        """What ``read`` makes of the value, for Python code to go on with.
+
+        ``asked`` says in words what the code did; ``leaves`` if the value goes on as a number.
+        """
         raise NotImplementedError
 
     # --- attributes ---
@@ -464,27 +468,32 @@ class ArrayProtocols(Symbolic):
     # --- leaving the traced program ---
 
     def __bool__(self) -> bool:
-        return bool(self._concrete("a Python condition (if, while, and, or, not, bool)", False))
+        asked = "a Python condition (if, while, and, or, not, bool)"
+        return bool(self._concrete(asked, False, bool))
 
     def __int__(self) -> int:
-        return int(self._concrete("int()", False))
+        return int(self._concrete("int()", False, int))
 
     def __index__(self) -> int:
         if self.aval.dtype.kind not in "iu":
             raise TypeError(f"only integers can be used as an index; this is {self.aval}")
-        return operator.index(self._concrete("use as a Python integer (range, index)", False))
+        asked = "use as a Python integer (range, index)"
+        return operator.index(self._concrete(asked, False, operator.index))
 
     def __float__(self) -> float:
-        return float(self._concrete("float() (or a function of `math`, or a[i] = x)", True))
+        asked = "float() (or a function of `math`, or a[i] = x)"
+        return float(self._concrete(asked, True, float))
 
     def __complex__(self) -> complex:
-        return complex(self._concrete("complex() (or a function of `cmath`, or a[i] = x)", True))
+        asked = "complex() (or a function of `cmath`, or a[i] = x)"
+        return complex(self._concrete(asked, True, complex))
 
     def item(self, *index: int) -> Any:
         return self._concrete(".item()", True).item(*index)
 
     def __contains__(self, value: Any) -> bool:
-        return bool(np.any((self == value)._concrete("`in`", False)))
+        found: Any = np.any(self == value)
+        return bool(found._concrete("`in`", False, bool))
 
     def __format__(self, spec: str) -> str:
         # Text carries no derivative; so printing is fine wherever a value is known.

@@ -14,6 +14,7 @@ import attrs
 from fungrad._aval import SCALAR_TYPES, Aval, is_number_like
 from fungrad._expr import Expr
 from fungrad._graph import Graph, make_graph
+from fungrad._questions import Question
 from fungrad._tracer import Trace, Tracer, run_in
 from fungrad._tree import TreeDef, flatten
 from fungrad.errors import FungradError, OutputTypeError
@@ -50,15 +51,15 @@ class Traced:
         results: one ``Result`` for each value that the function returned; ``graph``'s outputs are
             their numeric leaves, one result after the other.
         counts: how many outputs belong to each result.
-        consulted: whether Python code was told values that depend on the arguments, so that the
-            graph holds for these arguments only.
+        questions: what Python code asked of values, in order, if they were recorded: the graph
+            holds where the answers are the same.
     """
 
     graph: Graph
     captures: list[Any]
     results: tuple[Result, ...]
     counts: tuple[int, ...]
-    consulted: bool
+    questions: tuple[Question, ...]
 
     def rebuild(self, outputs: Sequence[Any]) -> list[Any]:
         """The function's results from the values of the graph's outputs."""
@@ -75,6 +76,7 @@ def trace_flat(
     values: Sequence[Any],
     differentiated: bool = False,
     keep_numbers: bool = False,
+    guarded: bool = False,
 ) -> Traced:
     """Run ``function`` on one tracer per leaf; it returns a tuple of pytrees, the results.
 
@@ -85,8 +87,9 @@ def trace_flat(
         differentiated: whether numbers that depend on the leaves must stay in the program.
         keep_numbers: whether Python numbers in the first result pass through as they are; in
             further results they always do.
+        guarded: whether to record what Python code asks of values.
     """
-    trace = Trace(avals, values, differentiated)
+    trace = Trace(avals, values, differentiated, guarded)
 
     def run() -> tuple[list[Expr], list[Result], list[int]]:
         nodes: list[Expr] = []
@@ -120,4 +123,5 @@ def trace_flat(
         raise
     trace.settle()
     graph = make_graph(trace.avals, nodes)
-    return Traced(graph, trace.captures, tuple(results), tuple(counts), trace.consulted)
+    questions = tuple(trace.questions.values()) if trace.questions else ()
+    return Traced(graph, trace.captures, tuple(results), tuple(counts), questions)

@@ -15,11 +15,21 @@ import attrs
 import numpy as np
 
 from fungrad._aval import SCALAR_TYPES, Aval, TupleAval, aval_of
-from fungrad._evaluate import compute, depends
-from fungrad._expr import Expr, Input, Literal, find_node, make_input, make_literal, node_key
+from fungrad._evaluate import apply, compute, depends
+from fungrad._expr import (
+    Expr,
+    Input,
+    Literal,
+    find_node,
+    make_input,
+    make_literal,
+    node_key,
+    with_args,
+)
 from fungrad._primitive import ZERO, Primitive, items, kind_of, promoted_dtypes
 from fungrad._protocols import ArrayProtocols
 from fungrad._provenance import recording
+from fungrad._questions import Question, Read, as_it_is
 from fungrad.errors import (
     ArrayMutationError,
     ConcretizationError,
@@ -41,7 +51,8 @@ class Trace:
             differs by example (under ``vmap``), ``Unknown`` where there is none for other reasons.
         arguments: how many of the inputs are arguments.
         differentiated: whether a derivative is taken with respect to the arguments.
-        consulted: whether Python code was told a value that arguments or captures decide.
+        questions: what Python code asked of values, each question once, in order; ``None`` where
+            nobody wants to know.
         recording: what notes the lines that build nodes, if anything does.
     """
 
@@ -53,15 +64,19 @@ class Trace:
         "alive",
         "arguments",
         "avals",
-        "consulted",
         "differentiated",
+        "questions",
         "recording",
         "serial",
         "values",
     )
 
     def __init__(
-        self, avals: Sequence[Aval], values: Sequence[Any], differentiated: bool = False
+        self,
+        avals: Sequence[Aval],
+        values: Sequence[Any],
+        differentiated: bool = False,
+        guarded: bool = False,
     ) -> None:
         self.serial = next(_serials)
         self.alive = True
@@ -69,7 +84,7 @@ class Trace:
         self.values = list(values)
         self.arguments = len(self.avals)
         self.differentiated = differentiated
-        self.consulted = False
+        self.questions: dict[tuple[Expr, Read], Question] | None = {} if guarded else None
         self.recording = recording()
         self._captured: dict[Any, Input] = {}
         self._snapshots: dict[int, Snapshot] = {}
@@ -136,8 +151,11 @@ class Trace:
         """A primitive without operands, as a node of this trace."""
         return Tracer(self, primitive.node((), tuple(static.items()), weak))
 
-    def concrete(self, node: Expr, asked: str) -> Any:
-        """The value of ``node``; ``asked`` says in words what the user's code did."""
+    def concrete(self, node: Expr, asked: str, leaves: bool, read: Read) -> Any:
+        """What ``read`` makes of the value of ``node``; ``asked`` says what the user's code did.
+
+        If outer traces decide the value, the question goes to them, as one about their own nodes.
+        """
 
         def of_input(source: Input) -> Any:
             self._settled(source.index)
@@ -149,12 +167,16 @@ class Trace:
                     f"{asked} needs the value of {node.aval}, which {value.why}; "
                     f"write: {value.instead}"
                 )
-            self.consulted = True
-            if isinstance(value, Tracer):
-                return value._trace.concrete(value._expr, asked)
             return value
 
-        return compute(node, self._computed, of_input)
+        value = compute(node, self._computed, of_input, _apply)
+        if isinstance(value, Tracer):
+            answer = value.owner.concrete(value._expr, asked, leaves, read)
+        else:
+            answer = read(value)
+        if self.questions is not None and (node, read) not in self.questions:
+            self.questions[node, read] = Question.of(node, asked, leaves, read, answer)
+        return answer
 
     def differentiable(self, node: Expr) -> bool:
         """Whether ``node`` depends on what this trace or an outer one differentiates."""
@@ -170,6 +192,17 @@ class Trace:
             return node.primitive.vjp is not ZERO and node.aval.inexact
 
         return depends(node, self._differentiable, on_input, through)
+
+
+def _apply(node: Expr, operands: Sequence[Any]) -> Any:
+    """The value of an operation; if an operand belongs to an outer trace, as a node of that."""
+    trace: Trace | None = None
+    for operand in operands:
+        if isinstance(operand, Tracer) and (trace is None or operand._trace.serial > trace.serial):
+            trace = operand._trace
+    if trace is None:
+        return apply(node, operands)
+    return Tracer(trace, with_args(node, tuple(map(trace.lift, operands))))
 
 
 @attrs.frozen(eq=False)
@@ -272,7 +305,7 @@ class Tracer(ArrayProtocols):
     ) -> Any:
         return bind(primitive, operands, static, weak)
 
-    def _concrete(self, asked: str, leaves: bool) -> Any:
+    def _concrete(self, asked: str, leaves: bool, read: Read = as_it_is) -> Any:
         self.check_alive()
         if leaves and self._trace.differentiable(self._expr):
             raise ConcretizationError(
@@ -280,7 +313,7 @@ class Tracer(ArrayProtocols):
                 "and its derivative would be lost; write: np.sin(x) for math.sin(x), np.stack([x, "
                 "y]) for a[i] = x, or fg.stop_gradient(x) where the dependence is to be ignored"
             )
-        return self._trace.concrete(self._expr, asked)
+        return self._trace.concrete(self._expr, asked, leaves, read)
 
 
 def bind(primitive: Primitive, operands: tuple[Any, ...], static: Any, weak: bool = False) -> Any:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from fungrad._aval import Aval, StackAval, TupleAval
-from fungrad._expr import Expr, Literal, make_input, with_args
-from fungrad._graph import Graph, make_graph, substitute, topological
+from fungrad._expr import Expr, Literal, make_input
+from fungrad._graph import Graph, cut, make_graph, substitute
 from fungrad._primitive import INDEX, ZERO, Part, Unwritten
 from fungrad._tracer import Rewrite, Tracer
 from fungrad.errors import CotangentError, UnsupportedFunctionError
@@ -151,22 +151,10 @@ def split(graph: Graph, known: int) -> tuple[Graph, Graph]:
             if output not in unknown and not isinstance(output, Literal):
                 residuals.setdefault(output, len(residuals))
         first = make_graph([node.aval for node in graph.inputs[:known]], list(residuals))
-        avals = [*first.avals, *[node.aval for node in graph.inputs[known:]]]
-        inputs = [make_input(i, aval) for i, aval in enumerate(avals)]
-        new: dict[Expr, Expr] = dict(zip(residuals, inputs, strict=False))
-        new.update(zip(graph.inputs[known:], inputs[len(residuals) :], strict=True))
-        return first, make_graph(avals, _rebuilt(graph.outputs, new))
+        return first, cut([*residuals, *graph.inputs[known:]], graph.outputs)
 
     result: tuple[Graph, Graph] = graph.memo(("split", known), derive)
     return result
-
-
-def _rebuilt(outputs: Sequence[Expr], new: dict[Expr, Expr]) -> list[Expr]:
-    """``outputs`` with the replacements ``new`` of some nodes below them."""
-    for node in topological(outputs):
-        if node not in new:
-            new[node] = with_args(node, tuple([new.get(arg, arg) for arg in node.args]))
-    return [new.get(output, output) for output in outputs]
 
 
 def _full(trace: Rewrite, aval: Aval, value: int) -> Tracer:

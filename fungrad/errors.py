@@ -31,10 +31,10 @@ def _is_installed(frame: FrameType) -> bool:
     return name.startswith(_INSTALLED) or any(package in name for package in _PACKAGES)
 
 
-def user_line() -> str:
-    """The innermost line of the running stack that is the user's, or an empty string.
+def user_frame() -> FrameType | None:
+    """The innermost frame of the running stack that is the user's.
 
-    Lines of installed packages count only if there are no others.
+    Frames of installed packages count only if there are no others.
     """
     frame: FrameType | None = sys._getframe(1)
     found: FrameType | None = None
@@ -42,9 +42,14 @@ def user_line() -> str:
         if not is_ours(frame):
             found = found or frame
             if not _is_installed(frame):
-                found = frame
-                break
+                return frame
         frame = frame.f_back
+    return found
+
+
+def user_line() -> str:
+    """The line that ``user_frame`` is at, as text for a message, or an empty string."""
+    found = user_frame()
     return "" if found is None else _text(found, found.f_lineno)
 
 
@@ -260,4 +265,12 @@ class IncompletePrimitiveError(FungradError, TypeError):
 
     Fails: ``primitive("f", value=f, aval=a, vjp=None, batch=b)``. Write: the rule, or one of
     ``ZERO`` and ``Unwritten("why")``.
+    """
+
+
+class PathLimitWarning(UserWarning):
+    """Python code inside ``jit`` took so many different paths that new ones are not kept any more.
+
+    Warns: ``fg.jit(lambda x: x * float(x))`` after many different ``x``. Write: ``x * x``, or
+    ``fg.cond``, ``fg.while_loop`` or ``np.where`` where the code branches.
     """

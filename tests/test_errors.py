@@ -74,11 +74,13 @@ BASES = {
 
 
 def classes_of_the_module():
+    """The exceptions; what is only warned of has tests of its own."""
     return {
         cls
         for cls in vars(errors).values()
         if isinstance(cls, type)
         and issubclass(cls, Exception)
+        and not issubclass(cls, Warning)
         and cls.__module__ == errors.__name__
     }
 

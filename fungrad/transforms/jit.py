@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import threading
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from functools import update_wrapper
@@ -16,17 +17,21 @@ from fungrad._aval import SCALAR_TYPES, aval_of, is_number_like
 from fungrad._config import settings
 from fungrad._intern import bits_key
 from fungrad._provenance import explain, recording, watched
+from fungrad._questions import Question
 from fungrad._trace import Traced, trace_flat
 from fungrad._tracer import Tracer
 from fungrad._tree import TreeDef, flatten
 from fungrad.compile import run
-from fungrad.errors import StaticArgumentError
+from fungrad.errors import PathLimitWarning, StaticArgumentError
 from fungrad.transforms._environment import Environment, observe
+from fungrad.transforms._paths import End, Paths, first_path, with_path
 
 Function = Callable[..., Any]
 
 MAX_PROGRAMS = 1_000
 """How many programs one jitted function keeps; beyond, the least recently used is dropped."""
+MAX_GROWTH = 1 << 14
+"""How far the paths of one program may branch; beyond, new paths are not kept (``Paths.growth``)."""
 
 
 def jit(f: Function, static_argnums: int | Sequence[int] = ()) -> Function:
@@ -42,8 +47,10 @@ def jit(f: Function, static_argnums: int | Sequence[int] = ()) -> Function:
     a change deeper inside (``self.config.rate``, an entry of a list), and writing into an array
     from which the function computes without a traced value.
 
-    A function whose Python code depends on values (``if x > 0``) is traced at every call: slower,
-    not wrong.
+    Python code may depend on values (``if x > 0``, ``while error > tol``, ``range(int(n))``). The
+    program asks again what the code asked, and goes the way that it went; for an answer that is
+    new, the function is traced once more. What two ways have in common is computed once. Where
+    there are too many ways, new ones are not kept: slower, never wrong, and a warning says so.
 
     Args:
         f: a pure function of pytrees.
@@ -55,6 +62,9 @@ def jit(f: Function, static_argnums: int | Sequence[int] = ()) -> Function:
 
     Raises:
         StaticArgumentError: a static argument is not hashable.
+
+    Warns:
+        PathLimitWarning: once, if the code goes on differently after ever new values.
 
     Example:
         >>> import numpy as np
@@ -73,16 +83,39 @@ def jit(f: Function, static_argnums: int | Sequence[int] = ()) -> Function:
 
 @attrs.frozen(eq=False)
 class _Program:
-    """A program that holds for all arguments of one kind, as long as what it read stays."""
+    """What holds for all arguments of one kind, as long as what it read stays.
 
-    traced: Traced
+    Attributes:
+        paths: the paths that the code has taken.
+        reads: what the static arguments read: functions, schedules, plain objects.
+        tracers: captured values of other traces.
+        closed: whether new paths are not kept any more.
+    """
+
+    paths: Paths
     reads: Environment
-    """What the static arguments read: functions, schedules, plain objects."""
+    tracers: tuple[Tracer, ...]
+    closed: bool = False
 
     def outdated(self) -> bool:
-        return self.reads.changed() or any(
-            isinstance(x, Tracer) and not x._trace.alive for x in self.traced.captures
-        )
+        if self.tracers and not all(tracer._trace.alive for tracer in self.tracers):
+            return True
+        return self.reads.changed()
+
+    def run(self, inputs: Sequence[Any]) -> Any:
+        """The function's result, or ``_NEW`` if its code would take a path not known yet."""
+        root = self.paths.root
+        if isinstance(root, End):
+            end, outputs = root, root.segment.run(inputs, {})
+        else:
+            found = root.follow(inputs)
+            if found is None:
+                return _NEW
+            end, outputs = found
+        return end.result.rebuild(outputs)
+
+
+_NEW = object()
 
 
 class _State:
@@ -102,6 +135,37 @@ class _State:
             self.programs.move_to_end(key)
             while len(self.programs) > MAX_PROGRAMS:
                 self.programs.popitem(last=False)
+
+    def add(
+        self, key: Hashable, traced: Traced, count: int, reads: Environment, function: Function
+    ) -> None:
+        """Keep one more path, as long as there are not too many of them."""
+        tracers = tuple([x for x in traced.captures if isinstance(x, Tracer)])
+        with self._lock:
+            known = self.programs.get(key)
+            if known is None or known.outdated():
+                return self.use(key, _Program(first_path(traced, count), reads, tracers))
+            if known.closed:
+                return
+            paths = with_path(known.paths, traced, count)
+            if paths.growth <= MAX_GROWTH:
+                self.use(key, _Program(paths, reads, (*known.tracers, *tracers)))
+                return
+            self.use(key, attrs.evolve(known, closed=True))
+        if paths.last is not None:
+            _warn(function, paths.last)
+
+
+def _warn(function: Function, question: Question) -> None:
+    name = getattr(function, "__qualname__", repr(function))
+    warnings.warn_explicit(
+        f"the Python code of {name} has gone on in too many different ways after it was told, by "
+        f"{question.asked}, what a value is; from now on jit keeps no more of them, and runs new "
+        "ones un-jitted: right, but slower; write: fg.cond or np.where for a choice, "
+        "fg.while_loop for a loop, or the value itself in place of float(x) or int(x)",
+        PathLimitWarning,
+        *question.place,
+    )
 
 
 class Jitted:
@@ -145,12 +209,13 @@ class Jitted:
                 f"jit needs hashable arguments where they are not arrays or numbers: {error}; "
                 "write: a tuple instead of a list or set, or an array"
             ) from None
-        if known is None or known.outdated():
-            traced = self._trace(state, key, args, plain, leaves, tree, inputs)
-        else:
-            traced = known.traced
+        if known is not None and not known.outdated():
             if len(state.programs) > MAX_PROGRAMS // 2:
                 state.use(key, known)
+            result = known.run(inputs)
+            if result is not _NEW:
+                return result
+        traced = self._trace(state, key, args, plain, leaves, tree, inputs)
         return traced.rebuild(run(traced.graph, [*inputs, *traced.captures]))[0]
 
     def _trace(
@@ -179,11 +244,10 @@ class Jitted:
             complete = [arg if i in places else next(dynamic) for i, arg in enumerate(args)]
             return (self._function(*complete, **keywords),)
 
-        traced = trace_flat(call, avals, inputs, keep_numbers=True)
-        # A program that was told values holds for these values only; one that was traced while
-        # another thread rebound what it reads may hold for none.
-        if not traced.consulted and not state.environment.changed():
-            state.use(key, _Program(traced, reads))
+        traced = trace_flat(call, avals, inputs, keep_numbers=True, guarded=True)
+        # What was traced while another thread rebound what it reads may hold for no arguments.
+        if not state.environment.changed():
+            state.add(key, traced, len(inputs), reads, self._function)
         return traced
 
     def _static_places(self, args: tuple[Any, ...]) -> frozenset[int]:

@@ -1,0 +1,250 @@
+"""The paths that a function's Python code takes, as one program that branches by values.
+
+Row 9. In: traced paths, each a straight-line program with the questions that the code asked on its
+way. Out: a tree. At a ``Fork`` one question is answered, and each known outcome leads on; at an
+``End`` is the function's result. What two paths have in common is computed once in a call: every
+segment computes what its question needs and no segment before it has computed.
+
+Trees are immutable: a new path gives a new tree that shares what it can with the old one. So a tree
+that another thread is following stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import attrs
+
+from fungrad._aval import Aval
+from fungrad._evaluate import as_operand
+from fungrad._expr import Expr, Input, Literal
+from fungrad._graph import Graph, cut, topological
+from fungrad._primitive import item
+from fungrad._questions import Question, outcome_of
+from fungrad._trace import Result, Traced
+from fungrad._tracer import Tracer
+from fungrad.compile import run
+
+GRAPH = 1 << 8
+"""How much a program that no other path has adds to the growth of a tree; a fork adds 1.
+
+The iterations of a loop share their programs, so that loops of many lengths are kept; code that
+goes on differently after each value is not.
+"""
+
+
+@attrs.frozen(eq=False)
+class Segment:
+    """A part of a path.
+
+    Attributes:
+        graph: its inputs are some arguments, then values of earlier segments, then captures.
+        arguments: the positions of those arguments.
+        takes: the nodes that those earlier segments computed.
+        captures: what the function closed over, by reference.
+        gives: at a fork, the nodes of which the outputs after the first are the values.
+    """
+
+    graph: Graph
+    arguments: Sequence[int]
+    takes: tuple[Expr, ...]
+    captures: tuple[Any, ...]
+    gives: tuple[Expr, ...] = ()
+
+    def run(self, arguments: Sequence[Any], known: dict[Expr, Any]) -> Sequence[Any]:
+        """The outputs, where ``known`` has what earlier segments gave."""
+        operands = [arguments[i] for i in self.arguments]
+        operands += [known[node] for node in self.takes]
+        operands += self.captures
+        return run(self.graph, operands)
+
+
+@attrs.frozen(eq=False)
+class End:
+    """Where a path ends: the outputs of its segment are the leaves of the result."""
+
+    segment: Segment
+    result: Result
+
+    @property
+    def needs(self) -> tuple[Expr, ...]:
+        """What it takes of what is computed before."""
+        return self.segment.takes
+
+
+@attrs.frozen(eq=False)
+class Fork:
+    """Where the code asks a question, and goes on according to the answer."""
+
+    question: Question
+    segment: Segment
+    needs: tuple[Expr, ...]
+    """What this segment and those below take of what is computed before."""
+    branches: dict[Hashable, Fork | End]
+
+    def follow(self, arguments: Sequence[Any]) -> tuple[End, Sequence[Any]] | None:
+        """The end to which the arguments lead, and its outputs; ``None`` if no known path does."""
+        fork = self
+        known: dict[Expr, Any] = {}
+        while True:
+            answer, *given = fork.segment.run(arguments, known)
+            branch = fork.branches.get(_outcome(fork.question, answer))
+            if branch is None:
+                return None
+            known.update(zip(fork.segment.gives, given, strict=True))
+            if isinstance(branch, End):
+                return branch, branch.segment.run(arguments, known)
+            known = {node: known[node] for node in branch.needs}
+            fork = branch
+
+
+def _outcome(question: Question, value: Any) -> Hashable:
+    try:
+        if isinstance(value, Tracer):
+            return outcome_of(value._concrete(question.asked, question.leaves, question.read))
+        return outcome_of(question.read(as_operand(value)))
+    except Exception:
+        return _FAILED  # the code itself will fail too, at the user's line
+
+
+_FAILED = object()
+
+
+@attrs.frozen(eq=False)
+class Paths:
+    """A tree, and what it took to keep it.
+
+    Attributes:
+        root: the tree.
+        graphs: the programs of all segments.
+        growth: forks and programs that came with paths after the first one.
+        size: forks and operations, as a measure of memory.
+        last: where the last path left the known ones.
+    """
+
+    root: Fork | End
+    graphs: frozenset[Graph]
+    growth: int
+    size: int
+    last: Question | None
+
+
+def first_path(traced: Traced, count: int) -> Paths:
+    """A tree of one path; ``count`` of the graph's inputs are arguments."""
+    return _with_path(None, traced, count)
+
+
+def with_path(paths: Paths, traced: Traced, count: int) -> Paths:
+    """The tree with one more path.
+
+    Paths of a deterministic function ask the same questions up to the first one whose answers
+    differ. Where they do not, the new path takes the place of the tree.
+    """
+    grown = _with_path(paths, traced, count)
+    return attrs.evolve(grown, growth=paths.growth + grown.growth)
+
+
+def _with_path(paths: Paths | None, traced: Traced, count: int) -> Paths:
+    path, questions = _Path(traced, count), traced.questions
+    shared = [] if paths is None else _shared(paths.root, questions)
+    branch: Fork | End = End(path.segment(len(questions)), traced.results[0])
+    new = [branch.segment.graph]
+    for stage, question in reversed(list(enumerate(questions))):
+        old = shared[stage] if stage < len(shared) else None
+        gives = [node for node in branch.needs if path.stage.get(node) == stage]
+        if old is None:
+            segment, branches = path.segment(stage, tuple(gives)), {}
+        else:
+            segment, branches = old.segment, old.branches
+            missing = [node for node in gives if node not in segment.gives]
+            if missing:
+                segment = path.segment(stage, (*segment.gives, *missing))
+        passed = [node for node in branch.needs if path.stage.get(node, stage) < stage]
+        needs = dict.fromkeys([*(old.needs if old else ()), *segment.takes, *passed])
+        branch = Fork(question, segment, tuple(needs), {**branches, question.outcome: branch})
+        new.append(segment.graph)
+    kept = paths.graphs if paths is not None and shared else frozenset[Graph]()
+    fresh = set(new) - kept
+    forks = len(questions) - len(shared) + 1
+    size = forks + path.operations(len(shared)) + sum(len(graph.nodes) for graph in fresh)
+    growth = forks + GRAPH * len(set(new) - (paths.graphs if paths else kept))
+    return Paths(
+        branch,
+        kept | fresh,
+        growth if paths else 0,
+        size + (paths.size if paths and shared else 0),
+        shared[-1].question if shared else None,
+    )
+
+
+def _shared(root: Fork | End, questions: Sequence[Question]) -> list[Fork]:
+    """The forks that a new path goes through; none if it does not fit the tree."""
+    shared: list[Fork] = []
+    place: Fork | End | None = root
+    for question in questions:
+        if place is None:
+            return shared
+        if isinstance(place, End) or not place.question.same(question):
+            return []
+        shared.append(place)
+        place = place.branches.get(question.outcome)
+    return [] if isinstance(place, Fork) else shared
+
+
+class _Path:
+    """A traced path, and at which of its questions each node is computed first."""
+
+    def __init__(self, traced: Traced, count: int) -> None:
+        self._traced, self._count = traced, count
+        asked: list[tuple[Expr, ...]] = [(question.node,) for question in traced.questions]
+        self._targets = [*asked, traced.graph.outputs]
+        self.stage: dict[Expr, int] = {}
+        seen: set[Expr] = set()
+        for stage, nodes in enumerate(self._targets):
+            for node in topological(nodes, seen):
+                # One of several results is there as soon as all of them are.
+                self.stage[node] = self.stage.get(_owner(node), stage)
+
+    def operations(self, start: int) -> int:
+        """How many nodes are computed from a stage on."""
+        return sum(stage >= start for stage in self.stage.values())
+
+    def segment(self, stage: int, gives: tuple[Expr, ...] = ()) -> Segment:
+        """What answers the question of a stage, or computes the result; and nodes for later."""
+        outputs = (*self._targets[stage], *gives)
+        inputs: dict[int, Expr] = {}
+        takes: list[Expr] = []
+        seen: set[Expr] = set()
+        pending = list(reversed(outputs))
+        while pending:
+            node = pending.pop()
+            if node in seen or isinstance(node, Literal):
+                continue
+            seen.add(node)
+            if isinstance(node, Input):
+                inputs[node.index] = node
+            elif self.stage.get(node, stage) < stage and _can_be_handed_over(node):
+                takes.append(node)
+            else:
+                pending += reversed(node.args)
+        arguments = sorted(i for i in inputs if i < self._count)
+        captured = sorted(i for i in inputs if i >= self._count)
+        sources: list[Expr] = [inputs[i] for i in arguments]
+        sources += [*takes, *[inputs[i] for i in captured]]
+        captures = [self._traced.captures[i - self._count] for i in captured]
+        return Segment(cut(sources, outputs), arguments, tuple(takes), tuple(captures), gives)
+
+
+def _owner(node: Expr) -> Expr:
+    return node.args[0] if node.primitive is item else node
+
+
+def _can_be_handed_over(node: Expr) -> bool:
+    """Whether a later segment takes the value; if not, it computes it again.
+
+    What may be a view is such a thing: as an output it would be copied, to another layout.
+    """
+    primitive = _owner(node).primitive
+    assert primitive is not None
+    return type(node.aval) is Aval and (primitive.fresh or not node.aval.shape)
