@@ -5,6 +5,8 @@ Row 1. In: ``fg.config(name=value)``. Out: the ``Settings`` that hold where they
 
 from __future__ import annotations
 
+import os
+import threading
 from contextvars import ContextVar, Token
 from typing import Any
 
@@ -13,20 +15,67 @@ import attrs
 from fungrad.errors import ArgumentError
 
 
+def _check_threads(_: Any, __: Any, value: Any) -> None:
+    if value is not None and (type(value) is not int or value < 1):
+        raise TypeError
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0)) or 1
+    return os.cpu_count() or 1
+
+
 @attrs.frozen
 class Settings:
     """Every setting with its default; immutable, so that a reader sees one state of all."""
 
     debug_nans: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+    threads: int | None = attrs.field(default=None, validator=_check_threads)
+
+    @property
+    def workers(self) -> int:
+        """How many threads may work at once."""
+        return self.threads or _cores()
 
 
-_of_process = Settings()
+class _Process:
+    """What plain calls have set, in their order; threads may call at once."""
+
+    def __init__(self) -> None:
+        self.settings = Settings()
+        self._base = Settings()
+        self._calls: list[dict[str, Any]] = []
+        self._lock = threading.RLock()
+
+    def add(self, changes: dict[str, Any]) -> None:
+        with self._lock:
+            self._calls.append(changes)
+            if len(self._calls) > _MAX_CALLS:
+                self._base = attrs.evolve(self._base, **self._calls.pop(0))
+            self._settle()
+
+    def take_back(self, changes: dict[str, Any]) -> None:
+        with self._lock:
+            self._calls = [call for call in self._calls if call is not changes]
+            self._settle()
+
+    def _settle(self) -> None:
+        now = self._base
+        for changes in self._calls:
+            now = attrs.evolve(now, **changes)
+        self.settings = now
+
+
+_MAX_CALLS = 64
+_process = _Process()
 _of_context: ContextVar[Settings | None] = ContextVar("fungrad_settings", default=None)
 
 
 def settings() -> Settings:
     """The settings that hold here: those of the innermost ``with`` block, or the process's."""
-    return _of_context.get() or _of_process
+    return _of_context.get() or _process.settings
 
 
 class config:
@@ -39,6 +88,9 @@ class config:
             the function or in a derivative of it, and name the operation and the line of your
             file. Programs are then traced at every call and interpreted: slow. It stops also where
             a ``np.where`` would have discarded the NaN. Default: False.
+        threads: how many threads share large elementwise work, at least 1; ``None`` means as many
+            as the process may use cores. Results are the same to the bit for every number. BLAS
+            has threads of its own, which this does not change. Default: ``None``.
 
     Raises:
         ArgumentError: a setting that does not exist, or a value of another type.
@@ -58,22 +110,19 @@ class config:
         The name ``debug_nans`` is JAX's.
     """
 
-    __slots__ = ("_after", "_before", "_changed", "_token")
+    __slots__ = ("_changed", "_changes", "_token")
 
     def __init__(self, **changes: Any) -> None:
-        global _of_process
         try:
             self._changed = attrs.evolve(settings(), **changes)
-            self._before, self._after = _of_process, attrs.evolve(_of_process, **changes)
         except TypeError:
             raise ArgumentError(_refusal(changes)) from None
-        _of_process = self._after
+        self._changes = changes
         self._token: Token[Settings | None] | None = None
+        _process.add(changes)
 
     def __enter__(self) -> None:
-        global _of_process
-        if _of_process is self._after:
-            _of_process = self._before
+        _process.take_back(self._changes)  # it is for the block only
         self._token = _of_context.set(self._changed)
 
     def __exit__(self, *error: object) -> None:
@@ -82,10 +131,13 @@ class config:
 
 
 def _refusal(changes: dict[str, Any]) -> str:
-    known = {field.name: field.default for field in attrs.fields(Settings)}
-    for name, value in changes.items():
+    known = {"debug_nans": "debug_nans=False or True", "threads": "threads=2, say, or None"}
+    for name in changes:
         if name not in known:
             return f"fg.config has no setting {name!r}; write: one of {', '.join(known)}"
-        if type(value) is not type(known[name]):
-            break
-    return f"fg.config can't set {name} to {value!r}; write: {name}={known[name]!r}, or the like"
+    for name, value in changes.items():
+        try:
+            Settings(**{name: value})
+        except TypeError:
+            return f"fg.config can't set {name} to {value!r}; write: {known[name]}"
+    raise AssertionError(changes)

@@ -197,3 +197,40 @@ def test_results_are_the_same_and_integers_pass():
 def test_no_warning_comes_before_the_error():
     with fg.config(debug_nans=True), pytest.raises(NonFiniteError, match="overflow|exp gave inf"):
         fg.jit(np.exp)(1000.0)
+
+
+def test_blocks_entered_at_once_leave_nothing_behind():
+    def work():
+        for _ in range(300):
+            with fg.config(threads=2):
+                pass
+
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert settings().threads is None
+    for _ in range(200):
+        fg.config(threads=2)
+    fg.config(threads=None)
+    assert settings().threads is None
+
+
+# --- threads -------------------------------------------------------------------------------------
+
+
+def test_the_default_is_the_number_of_cores():
+    assert settings().threads is None
+    assert settings().workers >= 1
+    with fg.config(threads=3):
+        assert settings().workers == 3
+        with fg.config(threads=None):
+            assert settings().workers >= 1
+
+
+@pytest.mark.parametrize("bad", [0, -1, 1.5, "two", True])
+def test_no_number_of_threads(bad):
+    with pytest.raises(ArgumentError, match="can't set threads to .*; write: threads=2"):
+        fg.config(threads=bad)
+    assert settings().threads is None

@@ -8,6 +8,7 @@ done, and NumPy would have allocated the same layout.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence, Set
 from typing import Any
 
 import attrs
@@ -17,9 +18,11 @@ from fungrad._aval import StackAval
 from fungrad._expr import Expr, Input, Literal
 from fungrad._graph import Graph
 from fungrad._primitive import item
+from fungrad.compile.fuse import Unit, by_rows
+from fungrad.ops.indexing import getitem_p
 from fungrad.ops.linear import matmul_p
-from fungrad.ops.reduction import sum_p
-from fungrad.ops.shape import broadcast_to_p, reshape_p
+from fungrad.ops.reduction import all_p, any_p, max_p, min_p, sum_p
+from fungrad.ops.shape import astype_p, broadcast_to_p, reshape_p
 
 COPY, SCALAR, NUMBER, FRESH = ".copy()", "[()]", ".item()", ""
 """What to do with an output before it is handed out, as source text.
@@ -68,32 +71,31 @@ def _repeats(node: Expr) -> bool:
 
 @attrs.frozen
 class Plan:
-    """What to do at each operation.
+    """What to do at each unit.
 
     Attributes:
-        out: operation position → the node whose buffer takes the result.
-        drop: operation position → the nodes to forget after it.
+        out: a node → the node whose buffer takes its value.
+        drop: unit position → the nodes to forget after it.
     """
 
-    out: dict[int, Expr]
+    out: dict[Expr, Expr]
     drop: dict[int, list[Expr]]
 
 
-def plan(graph: Graph, contiguous: tuple[bool, ...]) -> Plan:
-    """Buffer reuse by liveness, in the order of ``graph.nodes``."""
+def plan(graph: Graph, units: Sequence[Unit], dense: Set[Expr]) -> Plan:
+    """Buffer reuse by liveness, in the order of ``units``."""
     root = roots(graph)
-    dense = _dense(graph, contiguous)
     last: dict[Expr, int] = {}
-    for position, node in enumerate(graph.nodes):
+    for position, unit in enumerate(units):
+        for arg in _reads(unit):
+            last[root.get(arg, arg)] = position
+    for node in graph.nodes:
         assert node.primitive is not None
-        for arg in node.args:
-            owner = root.get(arg, arg)
-            last[owner] = max(position, last.get(owner, 0))
         if not (node.primitive.view or node.primitive.fresh or node.primitive is item):
             # It may share memory with any of its operands, so none of them is written to again.
-            last.update({root.get(arg, arg): len(graph.nodes) for arg in node.args})
+            last.update({root.get(arg, arg): len(units) for arg in node.args})
     for output in graph.outputs:
-        last[root.get(output, output)] = len(graph.nodes)
+        last[root.get(output, output)] = len(units)
     aliases: dict[Expr, list[Expr]] = defaultdict(list)
     for node in graph.nodes:
         aliases[root[node]].append(node)
@@ -103,28 +105,29 @@ def plan(graph: Graph, contiguous: tuple[bool, ...]) -> Plan:
             ends[position].append(owner)
 
     wanted: dict[Any, int] = defaultdict(int)  # operations to come that could use such a buffer
-    for node in graph.nodes:
-        if _takes_out(node, dense):
+    for unit in units:
+        for node in _takes_out(unit, dense):
             wanted[_kind(node)] += 1
     free: dict[Any, list[Expr]] = defaultdict(list)
-    out: dict[int, Expr] = {}
+    out: dict[Expr, Expr] = {}
     drop: dict[int, list[Expr]] = defaultdict(list)
-    for position, node in enumerate(graph.nodes):
+    for position, unit in enumerate(units):
         ending = ends.get(position, [])
-        reused = None
-        if _takes_out(node, dense):
+        taken = set()
+        for node in _takes_out(unit, dense):
             kind = _kind(node)
             wanted[kind] -= 1
-            reused = _in_place(node, ending, dense, root, kind)
-            if reused is None and free[kind]:
-                reused = free[kind].pop()
+            fitting = [o for o in ending if o in dense and _owned(o) and _kind(o) == kind]
+            fitting = [o for o in fitting if o not in taken and _may_overwrite(unit, node, o, root)]
+            reused = fitting[0] if fitting else free[kind].pop() if free[kind] else None
             if reused is not None:
-                out[position] = reused
+                out[node] = reused
+                taken.add(reused)
                 drop[position].append(reused)  # its array goes on under the result's name
         for owner in ending:
             kind = _kind(owner)
             views = aliases[owner][1:]  # the first of them is the owner itself
-            if owner is reused:
+            if owner in taken:
                 drop[position] += views
             elif owner in dense and _owned(owner) and len(free[kind]) < wanted[kind]:
                 free[kind].append(owner)
@@ -132,6 +135,11 @@ def plan(graph: Graph, contiguous: tuple[bool, ...]) -> Plan:
             else:
                 drop[position] += [owner, *views]
     return Plan(out, drop)
+
+
+def _reads(unit: Unit) -> list[Expr]:
+    """What a unit reads that others computed."""
+    return list(unit.args) if isinstance(unit, Expr) else unit.reads
 
 
 def _kind(node: Expr) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -149,41 +157,87 @@ def _fresh(node: Expr) -> bool:
     return node.primitive is not None and node.primitive.fresh
 
 
-def _takes_out(node: Expr, dense: set[Expr]) -> bool:
-    assert node.primitive is not None
-    ufunc = isinstance(node.primitive.value, np.ufunc) or node.primitive is matmul_p
+def _takes_out(unit: Unit, dense: Set[Expr]) -> Sequence[Expr]:
+    """The nodes of a unit that can write into a buffer they are given."""
+    if not isinstance(unit, Expr):
+        return unit.kept
+    primitive, aval = unit.primitive, unit.aval
+    assert primitive is not None
+    ufunc = isinstance(primitive.value, np.ufunc) or primitive is matmul_p
     # Complex products round differently where an operand is overwritten.
-    fits = node in dense and bool(node.aval.shape) and node.aval.size > 0
-    return ufunc and fits and node.aval.dtype.kind != "c"
+    fits = ufunc and unit in dense and bool(aval.shape) and aval.size > 0 and aval.dtype.kind != "c"
+    return (unit,) if fits else ()
 
 
-def _in_place(
-    node: Expr, ending: list[Expr], dense: set[Expr], root: dict[Expr, Expr], kind: Any
-) -> Expr | None:
-    """An operand that nobody needs afterwards and that has the result's index map."""
-    if node.primitive is matmul_p:
-        return None
-    for arg in node.args:
-        if (
-            arg in ending
-            and arg in dense
-            and _owned(arg)
-            and _kind(arg) == kind
-            and all(other is arg or root.get(other) is not arg for other in node.args)
-        ):
-            return arg
-    return None
+def _may_overwrite(unit: Unit, node: Expr, owner: Expr, root: dict[Expr, Expr]) -> bool:
+    """Whether ``node`` may be written over an operand that nobody needs after ``unit``.
+
+    Every read of it is done by then, or has the result's index map.
+    """
+    if isinstance(unit, Expr):
+        if unit.primitive is matmul_p or owner not in unit.args:
+            return False
+        return all(arg is owner or root.get(arg) is not owner for arg in unit.args)
+    late = False  # whether node's block is already written
+    for member in unit.nodes:
+        for arg in member.args:
+            if root.get(arg) is owner and (
+                late or arg is not owner or not by_rows(member, arg, unit.length)
+            ):
+                return False
+        late |= member is node
+    return owner in unit.reads
 
 
-def _dense(graph: Graph, contiguous: tuple[bool, ...]) -> set[Expr]:
+def dense_nodes(graph: Graph, contiguous: tuple[bool, ...]) -> set[Expr]:
     """The nodes whose arrays are surely C-contiguous, as NumPy allocates them."""
     dense: set[Expr] = {node for node, flag in zip(graph.inputs, contiguous, strict=True) if flag}
+    ordered = set(dense)  # those whose axes lie in memory in their order, gaps allowed
     for node in graph.nodes:
-        assert node.primitive is not None
-        known = all(arg in dense or not arg.aval.shape for arg in node.args)
+        primitive = node.primitive
+        assert primitive is not None
+        laid = dense if primitive is matmul_p else ordered
+        known = all(arg in laid or not arg.aval.shape for arg in node.args)
         # A stack of matrices is laid out as its operands are, a single product never is.
-        single = node.primitive is matmul_p and len(node.aval.shape) <= 2
-        kept = node.primitive.elementwise or node.primitive in (matmul_p, reshape_p, sum_p)
-        if single or (known and kept) or (not node.args and node.primitive.fresh):
+        single = primitive is matmul_p and len(node.aval.shape) <= 2
+        kept = primitive.elementwise or primitive in _KEEPING
+        if primitive is getitem_p and len(node.args) == 1:
+            if node.args[0] in ordered and _goes_forward(node):
+                ordered.add(node)
+                if node.args[0] in dense and _is_solid(node):
+                    dense.add(node)
+        elif primitive is reshape_p:
+            if node.args[0] in dense:
+                dense.add(node)
+            elif node.args[0] in ordered:
+                ordered.add(node)
+        elif single or (known and kept) or (not node.args and primitive.fresh):
             dense.add(node)
+        if node in dense:
+            ordered.add(node)
     return dense
+
+
+_KEEPING = frozenset({matmul_p, sum_p, max_p, min_p, any_p, all_p, astype_p})
+"""What is laid out as its operands are, apart from elementwise operations."""
+
+
+def _goes_forward(node: Expr) -> bool:
+    """Whether a slicing keeps the order in memory: no negative steps."""
+    index = dict(node.static)["index"]
+    return all(not isinstance(item, slice) or (item.step or 1) > 0 for item in index)
+
+
+def _is_solid(node: Expr) -> bool:
+    """Whether a slicing of a C-contiguous array has no gaps."""
+    cut = False  # whether an axis that has more than one entry came before
+    entries = [entry for entry in dict(node.static)["index"] if entry is not None]
+    for entry, length in zip(entries, node.args[0].aval.shape, strict=True):
+        if cut and (not isinstance(entry, slice) or range(length)[entry] != range(length)):
+            return False
+        if isinstance(entry, slice):
+            taken = range(length)[entry]
+            if len(taken) > 1 and taken.step != 1:
+                return False
+            cut = cut or len(taken) > 1
+    return True

@@ -6,61 +6,23 @@ reaches the source.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from itertools import count
 from typing import Any
-
-import numpy as np
 
 from fungrad._expr import Expr, Literal
 from fungrad._graph import Graph
-from fungrad.compile.memory import finishes, plan
+from fungrad.compile.blocks import halves, rows, total
+from fungrad.compile.constants import Constants
+from fungrad.compile.fuse import Group, units
+from fungrad.compile.loops import loop
+from fungrad.compile.memory import Plan, dense_nodes, finishes, plan
 from fungrad.errors import GENERATED
 from fungrad.ops.creation import full
 
 
-class _Constants:
-    """Names for what the source refers to: functions ``k0, k1, …`` and values ``c0, c1, …``."""
-
-    def __init__(self) -> None:
-        self.namespace: dict[str, Any] = {"np": np, "__builtins__": {}}
-        self.notes: list[str] = []
-        self._names: dict[Any, str] = {}
-        self._count = count()
-
-    def function(self, value: Callable[..., Any], name: str) -> str:
-        """The name of a function; ``name`` is a primitive's, an identifier."""
-        return self._named("k", id(value), value, f"the primitive {name}")
-
-    def value(self, value: Any) -> str:
-        """The text of a static value or a literal."""
-        if value is None or type(value) in (bool, int):
-            return repr(value)
-        if type(value) is float and math.isfinite(value):
-            return repr(value)
-        if type(value) is tuple:
-            items = [self.value(item) for item in value]
-            return f"({', '.join(items)}{',' if len(items) == 1 else ''})"
-        if isinstance(value, np.generic):
-            return self._named("c", id(value), value, f"{value} of dtype {value.dtype.name}")
-        if isinstance(value, np.dtype):
-            return self._named("c", value, value, f"dtype {value.name}")
-        return self._named("c", id(value), value, f"a constant of type {type(value).__name__}")
-
-    def _named(self, prefix: str, key: Any, value: Any, note: str) -> str:
-        name = self._names.get(key)
-        if name is None:
-            name = self._names[key] = f"{prefix}{next(self._count)}"
-            self.namespace[name] = value
-            self.notes.append(f"# {name}: {note}")
-        return name
-
-
-def _call(node: Expr, operands: Sequence[str], constants: _Constants, out: str | None) -> str:
+def _call(node: Expr, operands: Sequence[str], constants: Constants, static: dict[str, Any]) -> str:
     primitive = node.primitive
     assert primitive is not None
-    static = dict(node.static)
     if callable(primitive.template):
         return str(primitive.template(operands, constants.value, **static))
     texts = {name: constants.value(value) for name, value in static.items()}
@@ -68,50 +30,101 @@ def _call(node: Expr, operands: Sequence[str], constants: _Constants, out: str |
         function = constants.function(primitive.value, primitive.name)
         arguments = [*operands, *[f"{name}={text}" for name, text in texts.items()]]
         return f"{function}({', '.join(arguments)})"
-    text = primitive.template.format(*operands, **texts)
-    return text if out is None else f"{text[:-1]}, out={out})"
+    return primitive.template.format(*operands, **texts)
+
+
+class _Writer:
+    """The source of one program, as it is written unit by unit."""
+
+    def __init__(self, graph: Graph, contiguous: tuple[bool, ...]) -> None:
+        self.graph = graph
+        self.constants = Constants()
+        dense = dense_nodes(graph, contiguous)
+        self._units = units(graph, graph.nodes, dense)
+        self._plan: Plan = plan(graph, self._units, dense)
+        self._names: dict[Expr, str] = {node: f"x{i}" for i, node in enumerate(graph.inputs)}
+        self._numbers = {node: i for i, node in enumerate(graph.nodes)}
+        self._functions: list[str] = []
+        self._lines: list[tuple[str, str]] = []
+
+    def write(self) -> str:
+        """The whole source."""
+        for position, unit in enumerate(self._units):
+            dead = self._plan.drop.get(position, [])
+            if isinstance(unit, Group):
+                self._group(unit, dead)
+            else:
+                self._operation(unit, dead)
+        graph, names = self.graph, self._names
+        width = min(max((len(line) for line, _ in self._lines), default=0), 68)
+        outputs = [
+            self.constants.value(out.value) if isinstance(out, Literal) else f"{names[out]}{finish}"
+            for out, finish in zip(graph.outputs, finishes(graph), strict=True)
+        ]
+        source = [
+            *self.constants.notes,
+            *self._functions,
+            f"def program({', '.join(names[node] for node in graph.inputs)}):",
+            *[f"    # {names[node]}: {node.aval}" for node in graph.inputs],
+            *[f"    {line:<{width}}{note and f'  # {note}'}" for line, note in self._lines],
+            f"    return ({''.join(f'{out}, ' for out in outputs).rstrip()})",
+        ]
+        return "\n".join(source) + "\n"
+
+    def _text(self, node: Expr, arg: Expr) -> str:
+        if isinstance(arg, Literal):
+            return self.constants.operand(node, arg)
+        return self._names[arg]
+
+    def _operation(self, node: Expr, dead: list[Expr]) -> None:
+        if node.primitive is full and not node.aval.shape:
+            number = node.aval.dtype.type(dict(node.static)["value"])
+            self._names[node] = self.constants.value(number)
+            return
+        operands = [self._text(node, arg) for arg in node.args]
+        text = _call(node, operands, self.constants, dict(node.static))
+        buffer = self._plan.out.get(node)
+        if buffer is not None:
+            text = f"{text[:-1]}, out={self._names[buffer]})"
+        self._names[node] = name = f"t{self._numbers[node]}"
+        self._lines.append((f"{name} = {text}{self._forget(dead)}", str(node.aval)))
+
+    def _group(self, group: Group, dead: list[Expr]) -> None:
+        constants, names = self.constants, self._names
+        pieces = (halves if group.flat else rows)(group.length, group.rows)
+        for node in (*group.kept, *[n for n in group.nodes if n in group.totals]):
+            shape, dtype = constants.value(node.aval.shape), constants.value(node.aval.dtype)
+            buffer = self._plan.out.get(node)
+            name = f"t{self._numbers[node]}"
+            if node in group.totals and not node.aval.shape:
+                name = f"p{self._numbers[node]}"
+                text = f"np.empty(({len(pieces)},), {dtype})"
+            elif node in group.totals:
+                text = f"np.zeros({shape}, {dtype})"
+            else:
+                text = f"np.empty({shape}, {dtype})" if buffer is None else names[buffer]
+            self._names[node] = name
+            self._lines.append((f"{name} = {text}", str(node.aval)))
+        lines, run = loop(group, f"g{len(self._functions)}", names, self._numbers, constants, _call)
+        self._functions.append("\n".join(lines))
+        self._lines.append((f"{run}{self._forget(dead)}", ""))
+        for node in group.nodes:
+            if node in group.totals and not node.aval.shape:
+                add, name = constants.helper(total), f"t{self._numbers[node]}"
+                sums, names[node] = names[node], name
+                call = f"{add}({sums}, {group.length}, {group.rows})"
+                self._lines.append((f"{name} = {call}", str(node.aval)))
+
+    def _forget(self, dead: list[Expr]) -> str:
+        names = [self._names[node] for node in dead if node in self._names]
+        dropped = [name for name in names if name[0] == "t"]
+        return f"; del {', '.join(dropped)}" if dropped else ""
 
 
 def generate(graph: Graph, contiguous: tuple[bool, ...]) -> tuple[str, dict[str, Any]]:
     """The source of ``graph`` and the namespace that it needs."""
-    constants = _Constants()
-    decisions = plan(graph, contiguous)
-    names: dict[Expr, str] = {node: f"x{i}" for i, node in enumerate(graph.inputs)}
-    lines: list[tuple[str, str]] = []
-
-    def text(node: Expr) -> str:
-        return constants.value(node.value) if isinstance(node, Literal) else names[node]
-
-    for position, node in enumerate(graph.nodes):
-        if node.primitive is full and not node.aval.shape:
-            names[node] = constants.value(node.aval.dtype.type(dict(node.static)["value"]))
-            continue
-        buffer = decisions.out.get(position)
-        call = _call(
-            node, [text(arg) for arg in node.args], constants, names[buffer] if buffer else None
-        )
-        names[node] = f"t{position}"
-        dead = decisions.drop.get(position, ())
-        dropped = [names[node] for node in dead if names[node][0] == "t"]
-        end = f"; del {', '.join(dropped)}" if dropped else ""
-        lines.append((f"    t{position} = {call}{end}", str(node.aval)))
-    width = min(max((len(line) for line, _ in lines), default=0), 72)
-    head = [
-        f"def program({', '.join(names[node] for node in graph.inputs)}):",
-        *[f"    # {names[node]}: {node.aval}" for node in graph.inputs],
-    ]
-    outputs = [
-        constants.value(out.value) if isinstance(out, Literal) else f"{names[out]}{finish}"
-        for out, finish in zip(graph.outputs, finishes(graph), strict=True)
-    ]
-    body = [f"{line:<{width}}  # {aval}" for line, aval in lines]
-    source = [
-        *constants.notes,
-        *head,
-        *body,
-        f"    return ({''.join(f'{out}, ' for out in outputs).rstrip()})",
-    ]
-    return "\n".join(source) + "\n", constants.namespace
+    writer = _Writer(graph, contiguous)
+    return writer.write(), writer.constants.namespace
 
 
 def build(graph: Graph, contiguous: tuple[bool, ...]) -> Callable[..., tuple[Any, ...]]:

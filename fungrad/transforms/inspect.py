@@ -57,11 +57,13 @@ def source(f: Callable[..., Any], *args: Any) -> str:
         >>> import numpy as np
         >>> import fungrad as fg
         >>> print(fg.source(lambda x: np.tanh(x) * 2 + 1, np.ones(3)))
+        # c0: 2.0 of dtype float64
+        # c1: 1.0 of dtype float64
         def program(x0):
             # x0: float64[3]
-            t0 = np.tanh(x0)                                       # float64[3]
-            t1 = np.multiply(t0, 2, out=t0); del t0                # float64[3]
-            t2 = np.add(t1, 1, out=t1); del t1                     # float64[3]
+            t0 = np.tanh(x0)                          # float64[3]
+            t1 = np.multiply(t0, c0, out=t0); del t0  # float64[3]
+            t2 = np.add(t1, c1, out=t1); del t1       # float64[3]
             return (t2,)
         <BLANKLINE>
 

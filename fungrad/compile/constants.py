@@ -1,0 +1,99 @@
+"""Names for what generated source refers to: functions ``k0, k1, …`` and values ``c0, c1, …``.
+
+In: functions, static values and literals. Out: their text, and the namespace that it needs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from fungrad._expr import Expr, Literal
+from fungrad._primitive import kind_of, promoted_dtypes
+from fungrad.compile.blocks import halves, rows
+
+
+class Constants:
+    """What one program refers to.
+
+    Attributes:
+        namespace: the globals of the program; builtins are empty.
+        notes: a comment for each name.
+    """
+
+    def __init__(self) -> None:
+        self.namespace: dict[str, Any] = {"np": np, "__builtins__": {}}
+        self.notes: list[str] = []
+        self._names: dict[Any, str] = {}
+        self._count = count()
+
+    def function(self, value: Callable[..., Any], name: str) -> str:
+        """The name of a function; ``name`` is a primitive's, an identifier."""
+        return self._named("k", id(value), value, f"the primitive {name}")
+
+    def helper(self, value: Callable[..., Any]) -> str:
+        """The name of a function of ``blocks``."""
+        return self._named("k", id(value), value, f"fungrad.compile.blocks.{value.__name__}")
+
+    def blocks(self, summed: bool, length: int, limit: int) -> str:
+        """The name of a list of blocks, cut so that their sums can be added or anyhow."""
+        cut = halves if summed else rows
+        pieces = cut(length, limit)
+        note = f"{len(pieces)} blocks of up to {limit} of {length} rows"
+        return self._named("c", ("blocks", cut, length, limit), pieces, note)
+
+    def value(self, value: Any) -> str:
+        """The text of a static value or a literal."""
+        if value is None or type(value) in (bool, int):
+            return repr(value)
+        if type(value) is float and math.isfinite(value):
+            return repr(value)
+        if type(value) is tuple:
+            return tuple_text([self.value(item) for item in value])
+        if isinstance(value, np.generic):
+            return self._named("c", id(value), value, f"{value} of dtype {value.dtype.name}")
+        if isinstance(value, np.dtype):
+            return self._named("c", value, value, f"dtype {value.name}")
+        return self._named("c", id(value), value, f"a constant of type {type(value).__name__}")
+
+    def operand(self, node: Expr, arg: Literal) -> str:
+        """The text of a number among the operands of ``node``.
+
+        NumPy takes longer to convert a Python number than to compute a short array, so the number
+        is converted once, to the dtype that it would get.
+        """
+        ufunc = node.primitive.value if node.primitive is not None else None
+        if isinstance(ufunc, np.ufunc) and node.aval.shape and ufunc.nout == 1:
+            dtypes = promoted_dtypes(ufunc, tuple([kind_of(a.aval) for a in node.args]))
+            dtype = dtypes[node.args.index(arg)]
+            if dtype.kind == "f" and type(arg.value) is not bool:
+                return self.array(arg.value, dtype) or self.value(arg.value)
+        return self.value(arg.value)
+
+    def array(self, value: Any, dtype: np.dtype[Any]) -> str | None:
+        """The name of a 0-d array, if ``value`` can be converted without a warning."""
+        try:
+            with np.errstate(all="raise"):
+                number = np.array(value, dtype)
+        except (ArithmeticError, TypeError, ValueError):
+            return None
+        note = f"{number[()]} of dtype {dtype.name}"
+        number.flags.writeable = False
+        return self._named("c", ("array", dtype, number.tobytes()), number, note)
+
+    def _named(self, prefix: str, key: Any, value: Any, note: str) -> str:
+        name = self._names.get(key)
+        if name is None:
+            name = self._names[key] = f"{prefix}{next(self._count)}"
+            self.namespace[name] = value
+            self.notes.append(f"# {name}: {note}")
+        return name
+
+
+def tuple_text(items: list[str]) -> str:
+    """The items as the text of a tuple."""
+    return f"({', '.join(items)}{',' if len(items) == 1 else ''})"

@@ -1,0 +1,260 @@
+"""Operations that run block by block give the bits of whole arrays, on any number of threads."""
+
+import ast
+import os
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+import fungrad as fg
+from fungrad._evaluate import interpret
+from fungrad._simplify import simplify
+from fungrad._vjp import gradient, pullback
+from fungrad.compile import blocks, fuse, loops
+from fungrad.compile.source import build, generate
+from tests._checks import LAYOUTS, check_untouched, graph_of, normal_like, same_bits
+from tests.laws.programs import programs, share
+
+
+def cut_everything(patch, cache):
+    patch.setattr(fuse, "CACHE", cache)
+    patch.setattr(fuse, "WORTHWHILE", 2)
+    patch.setattr(loops, "BUSY", 0)
+
+
+def check(graph, values, what="", cache=64):
+    """The graph, cut into small blocks, on one and on three threads, against the interpreter."""
+    graph = simplify(graph)
+    want = interpret(graph, values)
+    flags = tuple(bool(np.asarray(v).flags.c_contiguous) for v in values)
+    before = [np.copy(v) for v in values]
+    with pytest.MonkeyPatch.context() as patch:
+        cut_everything(patch, cache)
+        text, _ = generate(graph, flags)
+        compiled = build(graph, flags)
+        for threads in (1, 3):
+            with fg.config(threads=threads):
+                got = compiled(*values)
+            for a, b in zip(got, want, strict=True):
+                same_bits(a, b, f"{what}\n{text}")
+            check_untouched(got, values, before, what)
+    return text
+
+
+x, col, row = np.random.default_rng(0).normal(size=(40, 6)), np.ones((40, 1)), np.arange(6.0)
+cube = np.random.default_rng(1).normal(size=(20, 5, 6))
+PROGRAMS = {
+    "chain": (lambda x: np.tanh(np.sin(x) * 2 + x) - x, x),
+    "sum of a chain": (lambda x: np.sum(np.sin(x) * x), np.linspace(-3, 3, 5001)),
+    "sum and chain": (lambda x: (np.sum(np.sin(x) * x), np.exp(x) * 2 - 1), np.ones(3001)),
+    "two sums": (lambda x: (np.sum(np.sin(x) * x), np.sum(np.cos(x) - x)), np.ones(777)),
+    "sum, then used": (lambda x: np.exp(x) / np.sum(np.exp(x)) * 2, np.linspace(0, 1, 1000)),
+    "softmax": (lambda x: (lambda e: e / e.sum(-1, keepdims=True))(
+        np.exp(x - x.max(-1, keepdims=True))), x),
+    "normalised": (lambda x: (x - x.mean(0)) / (x.std(0) + 1), x),
+    "rows summed": (lambda x: np.sum(np.sin(x) * x, axis=0), x),
+    "rows summed, and kept": (lambda x: (lambda y: (np.sum(y, axis=0), y * 2))(np.sin(x) * x), x),
+    "rows of a cube summed": (lambda c: np.sum(np.sin(c) * c, axis=(0, 1)), cube),
+    "matrices of a cube summed": (lambda c: np.sum(np.sin(c) * c, axis=0), cube),
+    "the middle summed": (lambda c: np.exp(np.sum(np.sin(c) * c, axis=1)) * 2, cube),
+    "bias": (lambda x: np.tanh(x * row + row) - row, x),
+    "column": (lambda x: np.tanh(x * col + col) - x, x),
+    "row and column": (lambda x: np.tanh(x * col - row) * x + row, x),
+    "own first row": (lambda x: np.exp(x) - np.exp(x)[0] + np.exp(x)[:1], x),
+    "own first column": (lambda x: np.exp(x) - np.exp(x)[:, :1] * 2, x),
+    "square as row and column": (lambda x: np.exp(x) + np.exp(x)[:, 0] * 2, x[:6]),
+    "own transpose": (lambda x: np.exp(x) + np.exp(x).T * 2, x[:6]),
+    "reshaped": (lambda x: np.exp(x).reshape(-1) * 2 + np.ravel(x), x),
+    "reshaped within rows": (lambda c: np.exp(c).reshape(20, 30) * 2 - 1, cube),
+    "where": (lambda x: np.where(x > 0, np.sqrt(np.abs(x)), -x) * 2 + x, x),
+    "masks": (lambda x: ((x > 0) & ~(x > 1) | (x < -1)) * x + np.isnan(x), x),
+    "casts": (lambda x: (x.astype(np.float32) * 2).astype(np.float64) + x.astype(np.int64), x),
+    "counts": (lambda x: (np.sum(x > 0, axis=1), np.sum((x > 0) & (x < 1), axis=0)), x),
+    "slices": (lambda x: np.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2), np.ravel(x)),
+    "sigmoid": (lambda x: fg.nn.sigmoid(x) * fg.nn.relu(x) + fg.nn.softplus(x), x),
+    "views of what is kept": (lambda x: (lambda y: (y.reshape(-1), y.T, y[:, 1:] * 2))(np.exp(x) - 1), x),
+    "scaled by one entry": (lambda x: np.exp(x) * x[0, 0] + np.sum(x) * np.sin(x), x),
+    "between two matrix products": (lambda x: np.tanh(np.exp(x) @ np.ones((6, 6)) * 2) @ np.ones((6, 2)), x),
+    "float32": (lambda x: np.sum(np.tanh(x * 2.5) * x - 1, axis=0), x.astype(np.float32)),
+    "float16": (lambda x: np.mean(np.tanh(x * 2.5) * x - 1, axis=0), x.astype(np.float16)),
+    "integers": (lambda x: np.sum((x * 10).astype(np.int64) // 3 % 4 - 1), x),
+    "complex": (lambda x: np.abs((x * 1j + 2) * (x - 1j)) + (x * 1j).real, x),
+    "single column": (lambda x: np.sum(np.sin(x) * x, axis=0), x.reshape(-1, 1)),
+    "mixed lengths": (lambda x: np.sum(np.exp(x) * 2, axis=1) * np.sum(np.sin(x) + 1, axis=1), x),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_blocks_give_the_bits_of_the_whole(name, layout):
+    f, value = PROGRAMS[name]
+    graph, values = graph_of(f, [LAYOUTS[layout](value)])
+    check(graph, values, name)
+    if value.dtype.kind == "f" and graph.outputs[0].aval.dtype.kind == "f":
+        ct = normal_like(np.random.default_rng(1), interpret(graph, values)[0])
+        check(pullback(graph, (0,), (0,)), [*values, ct], f"pullback of {name}")
+
+
+@share(2)
+@given(
+    programs(dtypes=("float64", "float32")), st.integers(0, 2**16), st.sampled_from([16, 64, 4096])
+)
+def test_random_programs(program, seed, cache):
+    x = program.inputs(seed)
+    graph, values = graph_of(program, x)
+    check(graph, values, "value", cache)
+
+
+@share(2)
+@given(
+    programs(scalar=True, dtypes=("float64", "float32")),
+    st.integers(0, 2**16),
+    st.sampled_from([16, 200]),
+)
+def test_gradients_of_random_programs(program, seed, cache):
+    x = program.inputs(seed)
+    graph, values = graph_of(program, x)
+    check(gradient(graph, tuple(range(len(x))), True), values, "gradient", cache)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in PROGRAMS if name not in ("complex", "own transpose")]
+)
+def test_almost_every_program_is_cut(name):
+    f, value = PROGRAMS[name]
+    graph, values = graph_of(f, [value])
+    assert "def g0(blocks, " in check(graph, values)
+
+
+@pytest.mark.parametrize("n", [1, 7, 128, 129, 255, 256, 257, 1000, 4097, 100_003])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64])
+def test_a_sum_is_cut_where_numpy_cuts(n, dtype):
+    x = (np.random.default_rng(n).normal(size=n) * 1000).astype(dtype)
+    for limit in (256, 1000, 4096):
+        cut = blocks.halves(n, limit)
+        assert [r.start for _, r, _ in cut] == [0, *[r.stop for _, r, _ in cut[:-1]]]
+        assert all(r.stop - r.start == size <= limit for _, r, size in cut)
+        assert cut[-1][1].stop == n
+        sums = np.array([np.add.reduce(x[r]) for _, r, _ in cut])
+        assert blocks.total(sums, n, limit) == np.add.reduce(x)
+
+
+def test_a_long_array_is_cut():
+    f = lambda x: np.sum(np.tanh(x * 2) * x + np.sqrt(x))
+    x = np.random.default_rng(0).random(300_000)
+    text = fg.source(fg.value_and_grad(f), x)
+    assert text.count("def ") == 2
+    assert "blocks of up to" in text
+    assert "np.empty((300000,)" in text
+    jitted = fg.jit(fg.value_and_grad(f))
+    first = jitted(x)  # interpreted
+    for threads in (1, 2, 5, None):
+        with fg.config(threads=threads):
+            again = jitted(x)
+        for a, b in zip(again, first, strict=True):
+            same_bits(a, b, f"{threads} threads")
+    assert first[0] == f(x)
+
+
+def test_short_arrays_are_not_cut():
+    f = lambda x: np.sum(np.tanh(x * 2) * x + np.sqrt(x))
+    assert "blocks" not in fg.source(fg.grad(f), np.ones(5000))
+
+
+def test_the_source_of_loops_is_safe():
+    text = fg.source(lambda x: np.sum(np.tanh(x * 2) * x, axis=0), np.ones((30_000, 10)))
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        assert not isinstance(node, (ast.Import, ast.ImportFrom, ast.Lambda, ast.JoinedStr))
+        if isinstance(node, ast.Attribute):
+            assert not node.attr.startswith("_")
+        if isinstance(node, ast.Constant):
+            assert isinstance(node.value, (int, float, bool, type(None)))
+
+
+# --- threads -------------------------------------------------------------------------------------
+
+
+def in_blocks(n=300_000):
+    return fg.jit(lambda x: np.sqrt(x) * np.exp(x) + np.log(x)), np.full(n, 0.5)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_errstate_holds_in_all_threads(threads):
+    f, x = in_blocks()
+    f(x), f(x)
+    x[-1] = -1.0
+    with fg.config(threads=threads):
+        with np.errstate(all="ignore"):
+            assert np.isnan(f(x)[-1])
+        with np.errstate(all="raise"), pytest.raises(FloatingPointError):
+            f(x)
+        with pytest.warns(RuntimeWarning):
+            f(x)
+
+
+def test_many_threads_call_one_function_at_once():
+    f, x = in_blocks()
+    want = f(x)
+    f(x)
+    wrong = []
+
+    def work(k):
+        with fg.config(threads=2):
+            for _ in range(5):
+                if not np.array_equal(f(x), want):
+                    wrong.append(k)
+
+    workers = [threading.Thread(target=work, args=(k,)) for k in range(6)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not wrong
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+def test_a_forked_child_works_on_threads_of_its_own():
+    f, x = in_blocks()
+    want = f(x)
+    with fg.config(threads=3):
+        f(x)
+        child = os.fork()
+        if child == 0:
+            ok = np.array_equal(f(x), want)
+            os._exit(0 if ok else 1)
+        assert os.waitpid(child, 0)[1] == 0
+
+
+def test_work_goes_on_without_new_threads(monkeypatch):
+    f, x = in_blocks()
+    want = f(x)
+
+    class Closed:
+        def submit(self, *_):
+            raise RuntimeError("cannot schedule new futures after shutdown")
+
+    monkeypatch.setattr(blocks, "_pool", lambda threads: Closed())
+    with fg.config(threads=4):
+        assert_array_equal(f(x), want)
+
+
+def test_a_failing_block_leaves_nothing_behind():
+    calls = []
+
+    def work(share, out):
+        calls.append(len(share))
+        for i, r, _ in share:
+            if i == 2:
+                raise KeyboardInterrupt
+            out[r] = i
+
+    out = np.zeros(40)
+    for threads in (1, 2, 4):
+        with pytest.raises(KeyboardInterrupt):
+            blocks.spread(work, blocks.rows(40, 10), (out,), threads)
+    assert not blocks._workers.busy
