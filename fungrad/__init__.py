@@ -7,7 +7,7 @@ version of it, and both compose to any depth.
 from fungrad import errors, extend, nn, optim, random, testing, tree
 from fungrad._config import config
 from fungrad._graph import Graph
-from fungrad.control import fori_loop, scan, while_loop
+from fungrad.control import cond, fori_loop, scan, switch, while_loop
 from fungrad.custom import checkpoint, custom_vjp
 from fungrad.ops.scatter import at
 from fungrad.transforms import (
@@ -35,6 +35,7 @@ __all__ = [
     "Graph",
     "at",
     "checkpoint",
+    "cond",
     "config",
     "custom_vjp",
     "derivative",
@@ -57,6 +58,7 @@ __all__ = [
     "scan",
     "source",
     "stop_gradient",
+    "switch",
     "testing",
     "trace",
     "tree",

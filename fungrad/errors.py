@@ -260,6 +260,14 @@ class PredicateError(FungradError, TypeError):
     """
 
 
+class BranchError(FungradError, TypeError):
+    """The branches of ``fg.cond`` or ``fg.switch`` return results that do not fit each other.
+
+    Fails: ``fg.cond(x > 0, lambda x: x, lambda x: (x, x), x)``.
+    Write: ``fg.cond(x > 0, lambda x: (x, 0.0), lambda x: (x, x), x)``.
+    """
+
+
 class IncompletePrimitiveError(FungradError, TypeError):
     """A primitive was declared without all of its rules, or twice.
 

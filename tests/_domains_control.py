@@ -122,3 +122,45 @@ ROWS = {
         lambda x, ts: np.broadcast_to(6 * np.sum(ts, axis=(0, 1)), x.shape), (2,), (2, 2, 2),
     ),
 }  # fmt: skip
+
+
+# --- branches ------------------------------------------------------------------------------------
+
+
+def _branches(x: Any, y: Any) -> tuple[Any, ...]:
+    return (
+        lambda: (x * y, x + y),
+        lambda: (np.sin(x) - y, x * x),
+        lambda: (x - y, x),
+    )
+
+
+def _switched(index: int) -> Function:
+    def function(x: Any, y: Any) -> Any:
+        dtype = np.result_type(x.dtype, y.dtype)
+        x, y = x.astype(dtype), y.astype(dtype)
+        place = np.sum(np.zeros_like(x, np.int64)) + index
+        a, b = fg.switch(place, _branches(x, y))
+        return a * a + b
+
+    return function
+
+
+def _chosen(index: int) -> Function:
+    def function(x: Any, y: Any) -> Any:
+        dtype = np.result_type(x.dtype, y.dtype)
+        a, b = _branches(x.astype(dtype), y.astype(dtype))[index]()
+        return a * a + b
+
+    return function
+
+
+BRANCH_ROWS = {
+    "switch": Row(
+        tuple(
+            Case(f"branch {i}", _switched(i), (Operand((2, 3)), Operand((3,))), _chosen(i))
+            for i in (0, 1)
+        ),
+        dtypes=("float32", "float64", "complex128"),
+    ),
+}

@@ -21,6 +21,7 @@ from fungrad._primitive import ZERO, Unwritten, elementwise, primitive
 from fungrad.errors import (
     ArgumentError,
     ArrayMutationError,
+    BranchError,
     CarryError,
     ComplexInputError,
     ComplexOutputError,
@@ -66,6 +67,7 @@ BASES = {
     CotangentError: ValueError,
     ArgumentError: TypeError,
     StaticArgumentError: TypeError,
+    BranchError: TypeError,
     CarryError: TypeError,
     PredicateError: TypeError,
     NonFiniteError: FloatingPointError,
@@ -1150,6 +1152,11 @@ def carry_of_another_shape():
 @raises(CarryError, "float32", "float64", "value.astype(np.float32)")
 def carry_of_another_dtype():
     fg.scan(lambda c, x: (c + x, None), np.float32(0), ONES)
+
+
+@raises(BranchError, "result[0]", "float64[]", "float64[3]", "np.broadcast_to")
+def branches_of_different_shapes():
+    fg.jit(lambda x: fg.cond(x[0] > 0, lambda: (x[0],), lambda: (x,)))(ONES)
 
 
 @raises(PredicateError, "the condition of fg.while_loop", "float64[3]", "np.all(condition)")

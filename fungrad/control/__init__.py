@@ -4,6 +4,7 @@ Row 9. Each one traces the functions that it is given, and is then one node of w
 stands in.
 """
 
+from fungrad.control.branches import cond, switch
 from fungrad.control.loops import fori_loop, scan, while_loop
 
-__all__ = ["fori_loop", "scan", "while_loop"]
+__all__ = ["cond", "fori_loop", "scan", "switch", "while_loop"]

@@ -13,36 +13,13 @@ from typing import Any
 import numpy as np
 
 from fungrad._aval import StackAval
-from fungrad._batch import batch
-from fungrad._expr import Expr
 from fungrad._graph import Graph, make_graph, substitute
 from fungrad._primitive import Same
 from fungrad._tracer import Rewrite, Tracer
-from fungrad.control._layout import Layout, inputs_below
+from fungrad.control._layout import Layout, batch_some, inputs_below
 from fungrad.errors import UnsupportedFunctionError
 from fungrad.ops.creation import arange_like
 from fungrad.ops.stacks import stack_spread
-
-
-def batch_some(
-    graph: Graph, batched: Sequence[bool], size: int, spread: Sequence[bool]
-) -> tuple[Graph, list[bool]]:
-    """``graph`` over a batch; outputs that no batched input decides stay single.
-
-    Unless ``spread`` says otherwise. Also returns which outputs are batched.
-    """
-    inputs = {i for i, flag in enumerate(batched) if flag}
-    flags = [
-        wide or not inputs.isdisjoint(inputs_below(graph, [out]))
-        for out, wide in zip(graph.outputs, spread, strict=True)
-    ]
-    wide = batch(graph, tuple(batched), size)
-    # Single inputs are the same nodes in both graphs, and so is what depends on them only.
-    outputs: list[Expr] = [
-        new if flag else old
-        for new, old, flag in zip(wide.outputs, graph.outputs, flags, strict=True)
-    ]
-    return make_graph([node.aval for node in wide.inputs], outputs), flags
 
 
 def loop_batch(

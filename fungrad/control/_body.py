@@ -15,8 +15,7 @@ import attrs
 import numpy as np
 
 from fungrad._aval import SCALAR_TYPES, Aval, aval_of, is_number_like, make_aval
-from fungrad._expr import make_input
-from fungrad._graph import Graph, make_graph, substitute
+from fungrad._graph import Graph
 from fungrad._trace import trace_flat
 from fungrad._tracer import Tracer, Unknown
 from fungrad._tree import TreeDef, check_same_structure, flatten
@@ -165,7 +164,7 @@ def _merged(before: Aval, after: Aval, path: str, what: str) -> Aval:
     if before.shape == after.shape:
         if before.dtype == after.dtype:
             return before if after.weak else before.with_weak(False)
-        if before.weak and np.result_type(_NUMBER[before.dtype.kind], after.dtype) == after.dtype:
+        if before.weak and np.result_type(number_of(before), after.dtype) == after.dtype:
             return after
     remedy = (
         f"np.broadcast_to(value, {after.shape}) as the initial value"
@@ -187,11 +186,13 @@ def _converted(value: Any, aval: Aval) -> Any:
             return value.astype(aval.dtype)
         return value
     if type(value) in SCALAR_TYPES:
-        return type(_NUMBER[aval.dtype.kind])(value) if aval.weak else aval.dtype.type(value)
+        return type(number_of(aval))(value) if aval.weak else aval.dtype.type(value)
     return value
 
 
-_NUMBER: dict[str, Any] = {"i": 0, "f": 0.0, "c": 0j}
+def number_of(aval: Aval) -> Any:
+    """What decides a value's part in promotion: its dtype, or a Python number if it is weak."""
+    return {"i": 0, "f": 0.0, "c": 0j}[aval.dtype.kind] if aval.weak else aval.dtype
 
 
 def without_axis(aval: Aval) -> Aval:
@@ -217,9 +218,3 @@ def checked_predicate(value: Any, what: str) -> Any:
             f"write: {remedy}"
         )
     return value
-
-
-def with_inputs(graph: Graph, avals: Sequence[Aval], places: Sequence[int]) -> Graph:
-    """``graph`` with more inputs, of which it reads those at ``places``."""
-    inputs = [make_input(place, avals[place]) for place in places]
-    return make_graph(avals, substitute(graph, inputs))

@@ -11,8 +11,13 @@ from typing import Any
 
 import attrs
 
-from fungrad._expr import Expr, Input, with_args
-from fungrad._graph import Graph, topological
+from fungrad._aval import Aval
+from fungrad._batch import batch
+from fungrad._expr import Expr, Input, make_input, with_args
+from fungrad._graph import Graph, make_graph, substitute, topological
+from fungrad._tracer import Tracer
+from fungrad.ops.creation import full
+from fungrad.ops.stacks import stack_zeros
 
 
 @attrs.frozen
@@ -78,3 +83,37 @@ def inputs_below(
             found.add(node.index)
         pending += node.args
     return found
+
+
+def batch_some(
+    graph: Graph, batched: Sequence[bool], size: int, spread: Sequence[bool]
+) -> tuple[Graph, list[bool]]:
+    """``graph`` over a batch; outputs that no batched input decides stay single.
+
+    Unless ``spread`` says otherwise. Also returns which outputs are batched.
+    """
+    inputs = {i for i, flag in enumerate(batched) if flag}
+    flags = [
+        wide or not inputs.isdisjoint(inputs_below(graph, [out]))
+        for out, wide in zip(graph.outputs, spread, strict=True)
+    ]
+    wide = batch(graph, tuple(batched), size)
+    # Single inputs are the same nodes in both graphs, and so is what depends on them only.
+    outputs: list[Expr] = [
+        new if flag else old
+        for new, old, flag in zip(wide.outputs, graph.outputs, flags, strict=True)
+    ]
+    return make_graph([node.aval for node in wide.inputs], outputs), flags
+
+
+def is_zero(ct: Tracer) -> bool:
+    node = ct._expr
+    return node.primitive is stack_zeros or (
+        node.primitive is full and not dict(node.static)["value"]
+    )
+
+
+def with_inputs(graph: Graph, avals: Sequence[Aval], places: Sequence[int]) -> Graph:
+    """``graph`` with more inputs, of which it reads those at ``places``."""
+    inputs = [make_input(place, avals[place]) for place in places]
+    return make_graph(avals, substitute(graph, inputs))

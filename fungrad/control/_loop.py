@@ -28,7 +28,7 @@ from fungrad._graph import Graph, make_graph, topological
 from fungrad._primitive import ZERO, Primitive, items, primitive
 from fungrad._tracer import Trace, Tracer
 from fungrad.control._batch import loop_batch
-from fungrad.control._layout import Layout, inputs_below, positions, rebuilt
+from fungrad.control._layout import Layout, inputs_below, is_zero, positions, rebuilt
 from fungrad.control._run import loop_value
 from fungrad.ops.creation import full
 from fungrad.ops.stacks import stack_zeros
@@ -127,7 +127,7 @@ def _loop_vjp(
         body,
         layout,
         list(wanted[layout.counted :]),
-        [part is not None and not _is_zero(part) for part in given],
+        [part is not None and not is_zero(part) for part in given],
     )
     if not flow.seeds:
         return (ZERO,) * len(operands)
@@ -260,13 +260,6 @@ def _is_cheap(node: Expr, kind: int) -> bool:
         return node.args[0].aval.size <= node.aval.size
     # Of items alone, so that the transpose of a backward pass keeps nothing.
     return kind == 2 and node.primitive.elementwise
-
-
-def _is_zero(ct: Tracer) -> bool:
-    node = ct._expr
-    return node.primitive is stack_zeros or (
-        node.primitive is full and not dict(node.static)["value"]
-    )
 
 
 def _zeros(trace: Trace, aval: Aval) -> Tracer:

@@ -15,9 +15,9 @@ from fungrad.control._body import (
     known_of,
     trace_body,
     trace_step,
-    with_inputs,
     without_axis,
 )
+from fungrad.control._layout import with_inputs
 from fungrad.control._loop import loop_results
 from fungrad.errors import ArgumentError, OutputTypeError, ShapeMismatchError
 

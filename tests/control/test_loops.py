@@ -15,6 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import fungrad as fg
 from fungrad import errors
 from tests.control.programs import Step, steps, written_out
+from tests.laws.programs import share
 
 A = np.array
 
@@ -77,6 +78,7 @@ def losses(step: Step, length: int, reverse: bool) -> tuple[Any, Any]:
     return scanned, unrolled
 
 
+@share(0.4)
 @bodies
 def test_random_bodies_have_the_derivatives_of_the_loop_written_out(step, seed, length, reverse):
     carry, xs, k = inputs(seed, length)
@@ -100,6 +102,7 @@ def test_random_bodies_have_the_derivatives_of_the_loop_written_out(step, seed, 
     near(fg.grad(lambda *p: fg.jvp(scanned, p, tangents)[1], wrt)(*primals), second, 1e-8)
 
 
+@share(0.4)
 @given(steps, st.integers(0, 2**32), st.tuples(*[st.booleans()] * 4), st.booleans())
 def test_random_bodies_in_batches(step, seed, batched, reverse):
     scanned, _ = losses(step, 2, reverse)
