@@ -21,6 +21,8 @@ from fungrad.ops import elementwise, shape
 from fungrad.ops.creation import full
 
 Rewrite = Callable[[Expr], Expr | None]
+graph_rewrites: list[Callable[[Graph], Graph]] = []
+"""What rewrites whole graphs, before the nodes: modules of later rows add to it."""
 
 
 def simplify(graph: Graph) -> Graph:
@@ -29,6 +31,8 @@ def simplify(graph: Graph) -> Graph:
     def derive() -> Graph:
         new: dict[Expr, Expr] = {}
         flat = expand(graph)
+        for rewrite in graph_rewrites:
+            flat = rewrite(flat)
         for node in flat.nodes:
             new[node] = _rewritten(with_args(node, tuple([new.get(arg, arg) for arg in node.args])))
         return make_graph(

@@ -4,7 +4,11 @@ Row 9. Each one traces the functions that it is given, and is then one node of w
 stands in.
 """
 
+from fungrad._simplify import graph_rewrites
+from fungrad.control._rewrites import rewrite
 from fungrad.control.branches import cond, switch
 from fungrad.control.loops import fori_loop, scan, while_loop
 
 __all__ = ["cond", "fori_loop", "scan", "switch", "while_loop"]
+
+graph_rewrites.append(rewrite)
