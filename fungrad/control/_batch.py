@@ -10,39 +10,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import attrs
 import numpy as np
 
 from fungrad._aval import StackAval
 from fungrad._graph import Graph, make_graph, substitute
 from fungrad._primitive import Same
 from fungrad._tracer import Rewrite, Tracer
-from fungrad.control._layout import Layout, batch_some, inputs_below
+from fungrad.control._layout import Spec, batch_some, inputs_below
 from fungrad.errors import UnsupportedFunctionError
 from fungrad.ops.creation import arange_like
 from fungrad.ops.stacks import stack_spread
 
 
 def loop_batch(
-    loop: Any,
-    batched: tuple[bool, ...],
-    size: int,
-    operands: tuple[Any, ...],
-    body: Graph,
-    cond: Graph | None,
-    length: int | None,
-    reverse: bool,
-    carries: int,
-    items: int,
+    loop: Any, batched: tuple[bool, ...], size: int, operands: tuple[Any, ...], spec: Spec
 ) -> tuple[Any, ...]:
     """The batch rule of ``loop``."""
-    layout = Layout.of(body, cond, length, carries, items)
-    inits, sequences, constants = layout.operands(operands)
-    flags = list(batched[layout.counted :])
-    init_flags, item_flags, constant_flags = layout.operands(batched)
-    differing = bool(layout.counted and batched[0])
+    body, cond, carries = spec.body, spec.cond, spec.carries
+    inits, sequences, constants = spec.operands(operands)
+    flags = list(batched[spec.counted :])
+    init_flags, item_flags, constant_flags = spec.operands(batched)
+    differing = bool(spec.counted and batched[0])
     while True:  # a carry may become batched after as many steps as there are carries
         spread = [flag or differing for flag in flags[:carries]]
-        wide, outputs = batch_some(body, flags, size, spread + [differing] * layout.stacked)
+        wide, outputs = batch_some(body, flags, size, spread + [differing] * len(spec.stacked))
         tested = [*outputs[:carries], *constant_flags]
         before = differing
         if cond is not None and any(tested[i] for i in inputs_below(cond, cond.outputs)):
@@ -54,7 +46,7 @@ def loop_batch(
         _spread(x, size) if new and not old else x
         for x, old, new in zip(inits, init_flags, flags, strict=False)
     ]
-    if length is not None:
+    if spec.length is not None:
         sequences = [
             np.moveaxis(x, 0, 1) if flag and not isinstance(x.aval, StackAval) else x
             for x, flag in zip(sequences, item_flags, strict=True)
@@ -69,12 +61,11 @@ def loop_batch(
         if cond is not None:
             test, _ = batch_some(cond, tested, size, [True])
             return _while_any(loop, wide, test, size, inits, constants)
-        n = operands[0]
-        return _up_to_most(loop, wide, n, reverse, inits, sequences, constants)
+        return _up_to_most(loop, wide, operands[0], spec.reverse, inits, sequences, constants)
+    wide_test = None if cond is None else batch_some(cond, tested, size, [False])[0]
     results = loop(
-        *operands[: layout.counted], *inits, *sequences, *constants,
-        body=wide, carries=carries, items=items, length=length, reverse=reverse,
-        cond=None if cond is None else batch_some(cond, tested, size, [False])[0],
+        *operands[: spec.counted], *inits, *sequences, *constants,
+        spec=attrs.evolve(spec, body=wide, cond=wide_test),
     )  # fmt: skip
     outputs += [False] * (cond is not None)
     return tuple(
@@ -122,7 +113,7 @@ def _while_any(
     cond = make_graph(avals, [some._expr])
     _, taken, *results, _ = loop(
         going, steps, *inits, *constants,
-        body=body, cond=cond, length=None, reverse=False, carries=count + 2, items=0,
+        spec=Spec(body, count + 2, 0, cond),
     )  # fmt: skip
     return (*results, taken)
 
@@ -159,8 +150,7 @@ def _up_to_most(
     body = make_graph(avals, [x._expr for x in outputs])
     _, *results = loop(
         most, start, *inits, *sequences, *constants, steps,
-        body=body, cond=None, length=None, reverse=reverse,
-        carries=count + 1, items=len(sequences),
+        spec=Spec(body, count + 1, len(sequences), reverse=reverse),
     )  # fmt: skip
     return tuple(results)
 

@@ -1,4 +1,4 @@
-"""The parts of a loop's operands, body and results, which are flat lists.
+"""What a loop consists of, and what its rules share.
 
 Row 9. A loop is one node. Its body is a graph from the carries, the items of this step and the
 constants to the next carries and what is stacked.
@@ -20,38 +20,52 @@ from fungrad.ops.creation import full
 from fungrad.ops.stacks import stack_zeros
 
 
-@attrs.frozen
-class Layout:
-    """How long the parts are.
+@attrs.frozen(repr=False)
+class Spec:
+    """What a loop is, besides its operands.
 
     Attributes:
-        counted: 1 if the first operand is the number of steps, otherwise 0.
-        carries: the values that go from step to step.
-        items: the sequences of which each step gets one item.
-        constants: what is the same in all steps.
-        stacked: what each step puts aside.
+        body: ``carries, items of this step, constants -> next carries, what is stacked``.
+        carries: how many values go from step to step.
+        items: how many sequences there are, of which each step gets one item.
+        cond: ``carries, constants -> whether to go on``.
+        length: the number of steps, where it is known.
+        reverse: whether the last item comes first.
+        recompute: whether the backward pass keeps the carries only, and runs steps once more.
     """
 
-    counted: int
+    body: Graph
     carries: int
     items: int
-    constants: int
-    stacked: int
+    cond: Graph | None = None
+    length: int | None = None
+    reverse: bool = False
+    recompute: bool = False
 
-    @classmethod
-    def of(
-        cls, body: Graph, cond: Graph | None, length: int | None, carries: int, items: int
-    ) -> Any:
-        """The layout of a loop with these static parts."""
-        constants = len(body.inputs) - carries - items
-        counted = int(cond is None and length is None)
-        return cls(counted, carries, items, constants, len(body.outputs) - carries)
+    @property
+    def counted(self) -> int:
+        """1 if the first operand is the number of steps, otherwise 0."""
+        return int(self.cond is None and self.length is None)
+
+    @property
+    def constants(self) -> int:
+        """How many values are the same in all steps."""
+        return len(self.body.inputs) - self.carries - self.items
+
+    @property
+    def stacked(self) -> tuple[Expr, ...]:
+        """What each step puts aside."""
+        return self.body.outputs[self.carries :]
 
     def operands(self, operands: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any]]:
         """The initial carries, the sequences and the constants."""
         rest = list(operands[self.counted :])
         sequences = self.carries + self.items
         return rest[: self.carries], rest[self.carries : sequences], rest[sequences:]
+
+    def __repr__(self) -> str:
+        times = "while …" if self.cond else "…" if self.length is None else f"{self.length} times"
+        return f"{times}{' backwards' if self.reverse else ''}, {self.body!r}"
 
 
 def positions(flags: Sequence[Any]) -> list[int]:

@@ -21,7 +21,7 @@ from fungrad._aval import Aval
 from fungrad._expr import Expr, make_input, with_args
 from fungrad._graph import Graph, make_graph, substitute
 from fungrad._primitive import item
-from fungrad.control._layout import Layout, inputs_below
+from fungrad.control._layout import Spec, inputs_below
 from fungrad.control._loop import loop_p
 
 _MAX_FUSED = 2_000
@@ -32,47 +32,32 @@ _MAX_FUSED = 2_000
 class Loop:
     """A loop, taken apart."""
 
+    spec: Spec
     count: tuple[Expr, ...]
     inits: tuple[Expr, ...]
     sequences: tuple[Expr, ...]
     constants: tuple[Expr, ...]
-    body: Graph
-    cond: Graph | None
-    length: int | None
-    reverse: bool
 
     @classmethod
     def of(cls, node: Expr) -> Loop:
         """The parts of a node."""
-        static = dict(node.static)
-        body, cond, length = static["body"], static["cond"], static["length"]
-        layout = Layout.of(body, cond, length, static["carries"], static["items"])
-        inits, sequences, constants = map(tuple, layout.operands(node.args))
-        count = node.args[: layout.counted]
-        return cls(count, inits, sequences, constants, body, cond, length, static["reverse"])
+        spec: Spec = dict(node.static)["spec"]
+        return cls(spec, node.args[: spec.counted], *map(tuple, spec.operands(node.args)))
 
     @property
     def operands(self) -> tuple[Expr, ...]:
+        """Of the node."""
         return self.count + self.inits + self.sequences + self.constants
-
-    @property
-    def stacked(self) -> tuple[Expr, ...]:
-        """What a step puts aside."""
-        return self.body.outputs[len(self.inits) :]
 
     def steps_of(self, node: Expr) -> Any:
         """What two loops must share to have equally many steps; ``node`` is this loop's own."""
-        if self.length is not None:
-            return self.length
-        return self.count[0] if self.count else (node, len(self.inits) + len(self.stacked))
+        if self.spec.length is not None:
+            return self.spec.length
+        return self.count[0] if self.count else (node, len(self.spec.body.outputs))
 
     def node(self, operands: Sequence[Expr]) -> Expr:
         """The loop over other operands."""
-        static = {
-            "body": self.body, "cond": self.cond, "length": self.length, "reverse": self.reverse,
-            "carries": len(self.inits), "items": len(self.sequences),
-        }  # fmt: skip
-        return loop_p.node(tuple(operands), tuple(static.items()))
+        return loop_p.node(tuple(operands), (("spec", self.spec),))
 
 
 @attrs.frozen(eq=False)
@@ -146,22 +131,26 @@ def _equal(graph: Graph) -> Change:
     for node in graph.nodes:
         if node.primitive is loop_p:
             loop = Loop.of(node)
-            carried = loop.body.outputs[: len(loop.inits)]
-            key = (loop.operands, loop.body.inputs, carried, loop.cond, loop.length, loop.reverse)
-            groups.setdefault((*key, len(loop.sequences)), []).append((node, loop))
+            body = loop.spec.body
+            carried = body.outputs[: loop.spec.carries]
+            # Whatever else the bodies put aside, the rest of the two must be the same.
+            rest = attrs.evolve(loop.spec, body=make_graph([x.aval for x in body.inputs], carried))
+            groups.setdefault((loop.operands, rest), []).append((node, loop))
     change: Change = {}
     for members in groups.values():
         if len(members) > 1:
-            loop, count = members[0][1], len(members[0][1].inits)
-            stacked = list(dict.fromkeys(out for _, member in members for out in member.stacked))
-            outputs = [*loop.body.outputs[:count], *stacked]
-            body = make_graph([node.aval for node in loop.body.inputs], outputs)
-            merged = attrs.evolve(loop, body=body)
+            loop = members[0][1]
+            body, count = loop.spec.body, loop.spec.carries
+            stacked = list(dict.fromkeys(x for _, member in members for x in member.spec.stacked))
+            body = make_graph([x.aval for x in body.inputs], [*body.outputs[:count], *stacked])
+            merged = attrs.evolve(loop, spec=attrs.evolve(loop.spec, body=body))
             for node, member in members:
                 places: dict[int, int | Expr] = {i: i for i in range(count)}
-                for i, out in enumerate(member.stacked):
+                for i, out in enumerate(member.spec.stacked):
                     places[count + i] = count + stacked.index(out)
-                places[count + len(member.stacked)] = count + len(stacked)  # the steps of a while
+                places[count + len(member.spec.stacked)] = count + len(
+                    stacked
+                )  # the steps of a while
                 change[node] = Instead(merged, places)
     return change
 
@@ -184,7 +173,8 @@ def _unread(graph: Graph) -> Change:
 
 
 def _pruned(loop: Loop, read: set[int]) -> Instead | None:
-    body, cond, count = loop.body, loop.cond, len(loop.inits)
+    spec = loop.spec
+    body, cond, count = spec.body, spec.cond, spec.carries
     fixed = {
         i
         for i, init in enumerate(loop.inits)
@@ -214,17 +204,20 @@ def _pruned(loop: Loop, read: set[int]) -> Instead | None:
         return None
     operands = (*loop.inits, *loop.sequences, *loop.constants)
     order = [*carries, *items, *constants]
-    avals = [body.inputs[i].aval for i in order]
-    outputs = _renumbered(body, order, avals, [*carries, *stacked])
     smaller = Loop(
+        attrs.evolve(
+            spec,
+            body=_renumbered(
+                body, order, [body.inputs[i].aval for i in order], [*carries, *stacked]
+            ),
+            carries=len(carries),
+            items=len(items),
+            cond=cond and _renumbered_test(cond, loop, carries, constants),
+        ),
         loop.count,
         tuple([operands[i] for i in carries]),
         tuple([operands[i] for i in items]),
         tuple([operands[i] for i in constants]),
-        outputs,
-        cond and _renumbered_test(cond, loop, carries, constants),
-        loop.length,
-        loop.reverse,
     )
     places: dict[int, int | Expr] = {i: loop.inits[i] for i in fixed}
     places |= {old: new for new, old in enumerate([*carries, *stacked])}
@@ -271,17 +264,16 @@ def _index(node: Expr) -> int:
 
 
 def _joins(source: Expr, first: Loop, second: Loop) -> bool:
-    if first.reverse is not second.reverse or second.cond is not None:
+    one, two = first.spec, second.spec
+    if one.reverse is not two.reverse or one.recompute or two.recompute or two.cond is not None:
         return False
-    steps = first.steps_of(source)
-    if second.length is None:
-        counter = second.count[0]
-        same = counter is steps or (
-            counter.primitive is item and (counter.args[0], _index(counter)) == steps
-        )
+    if two.length is None:
+        steps, counter = first.steps_of(source), second.count[0]
+        of = (counter.args[0], _index(counter)) if counter.primitive is item else None
+        same = steps in (counter, of)
     else:
-        same = second.length == first.length
-    if not same or len(first.body.nodes) + len(second.body.nodes) > _MAX_FUSED:
+        same = one.length == two.length
+    if not same or len(one.body.nodes) + len(two.body.nodes) > _MAX_FUSED:
         return False
     others = [x for x in (*second.inits, *second.constants) if x.primitive is not None]
     others += [x for x in second.sequences if _loop_behind(x) is not source]
@@ -306,44 +298,43 @@ def _fused(source: Expr, first: Loop, node: Expr, second: Loop) -> Change:
     own = [x for x in second.sequences if _loop_behind(x) is not source]
     sequences = tuple(dict.fromkeys([*first.sequences, *own]))
     constants = tuple(dict.fromkeys([*first.constants, *second.constants]))
-    inits = first.inits + second.inits
+    one, two = first.spec, second.spec
+    n, m = one.carries, one.carries + two.carries
+    avals = [node.aval for spec in (one, two) for node in spec.body.inputs[: spec.carries]]
     kinds = {
-        x: graph.inputs[i].aval
-        for loop, graph in ((second, second.body), (first, first.body))
-        for i, x in _numbered(loop)
+        x: node.aval
+        for loop in (second, first)
+        for x, node in zip(loop.sequences, loop.spec.body.inputs[loop.spec.carries :], strict=False)
     }
-    n, m = len(first.inits), len(inits)
-    avals = [
-        *[graph.inputs[i].aval for loop, graph in ((first, first.body), (second, second.body))
-          for i in range(len(loop.inits))],
-        *[kinds[x] for x in (*sequences, *constants)],
-    ]  # fmt: skip
+    avals += [kinds[x] for x in sequences]
+    avals += [x.aval for x in constants]
     inputs: list[Expr] = [make_input(i, aval) for i, aval in enumerate(avals)]
-    place = {x: inputs[m + i] for i, x in enumerate((*sequences, *constants))}
+    at_item = dict(zip(sequences, inputs[m:], strict=False))
+    at_constant = dict(zip(constants, inputs[m + len(sequences) :], strict=True))
 
-    one = substitute(
-        first.body, [*inputs[:n], *[place[x] for x in (*first.sequences, *first.constants)]]
-    )
-    read = [one[_index(x)] if _loop_behind(x) is source else place[x] for x in second.sequences]
-    two = substitute(second.body, [*inputs[n:m], *read, *[place[x] for x in second.constants]])
-    k = len(second.inits)
-    body = make_graph(avals, [*one[:n], *two[:k], *one[n:], *two[k:]])
-    cond = first.cond
+    def constants_of(loop: Loop) -> list[Expr]:
+        return [at_constant[x] for x in loop.constants]
+
+    items = [at_item[x] for x in first.sequences]
+    before = substitute(one.body, [*inputs[:n], *items, *constants_of(first)])
+    items = [
+        before[_index(x)] if _loop_behind(x) is source else at_item[x] for x in second.sequences
+    ]
+    after = substitute(two.body, [*inputs[n:m], *items, *constants_of(second)])
+    k = two.carries
+    body = make_graph(avals, [*before[:n], *after[:k], *before[n:], *after[k:]])
+    cond = one.cond
     if cond is not None:
-        of_test = [*avals[:m], *avals[m + len(sequences) :]]
+        of_test = [*avals[:m], *[x.aval for x in constants]]
         slots: list[Expr] = [make_input(i, aval) for i, aval in enumerate(of_test)]
         held = [slots[m + constants.index(x)] for x in first.constants]
         cond = make_graph(of_test, substitute(cond, [*slots[:n], *held]))
-    fused = Loop(first.count, inits, sequences, constants, body, cond, first.length, first.reverse)
+    spec = attrs.evolve(one, body=body, carries=m, items=len(sequences), cond=cond)
+    fused = Loop(spec, first.count, first.inits + second.inits, sequences, constants)
     of_first: dict[int, int | Expr] = {i: i for i in range(n)}
-    of_first |= {n + i: m + i for i in range(len(first.stacked))}
-    of_first[n + len(first.stacked)] = len(body.outputs)  # the steps of a while
+    of_first |= {n + i: m + i for i in range(len(one.stacked))}
+    of_first[n + len(one.stacked)] = len(body.outputs)  # the steps of a while
     of_second: dict[int, int | Expr] = {i: n + i for i in range(k)}
-    after = m + len(first.stacked)
-    of_second |= {k + i: after + i for i in range(len(second.stacked))}
+    rest = m + len(one.stacked)
+    of_second |= {k + i: rest + i for i in range(len(two.stacked))}
     return {source: Instead(fused, of_first), node: Instead(fused, of_second)}
-
-
-def _numbered(loop: Loop) -> list[tuple[int, Expr]]:
-    """The sequences and constants with the body's inputs for them."""
-    return list(enumerate((*loop.sequences, *loop.constants), start=len(loop.inits)))

@@ -17,10 +17,10 @@ import numpy as np
 from fungrad._aval import Stack, StackAval, stack_aval
 from fungrad._evaluate import as_operand
 from fungrad._expr import Expr, Input, Literal
-from fungrad._graph import Graph, make_graph
+from fungrad._graph import make_graph
 from fungrad._primitive import primitive_named
 from fungrad.compile.run import Program, program
-from fungrad.control._layout import Layout
+from fungrad.control._layout import Spec
 from fungrad.ops.creation import full
 from fungrad.ops.elementwise import positive
 
@@ -29,32 +29,25 @@ _PROBES = 3
 """After how many steps the carries' memory layouts must repeat, to be relied on."""
 
 
-def loop_value(
-    *operands: Any,
-    body: Graph,
-    cond: Graph | None,
-    length: int | None,
-    reverse: bool,
-    carries: int,
-    items: int,
-) -> tuple[Any, ...]:
+def loop_value(*operands: Any, spec: Spec) -> tuple[Any, ...]:
     """The results of a loop."""
-    layout = Layout.of(body, cond, length, carries, items)
-    driver: Driver = body.memo(("driver", cond, carries, items), lambda: Driver(body, cond, layout))
-    steps = length if not layout.counted else int(operands[0])
-    inits, sequences, constants = layout.operands(operands)
-    return driver.run(inits, sequences, constants, steps, length is None, reverse)
+    key = ("driver", spec.cond, spec.carries, spec.items)
+    driver: Driver = spec.body.memo(key, lambda: Driver(spec))
+    steps = int(operands[0]) if spec.counted else spec.length
+    inits, sequences, constants = spec.operands(operands)
+    return driver.run(inits, sequences, constants, steps, spec.length is None, spec.reverse)
 
 
 class Driver:
     """The loop around a body, for all lengths and in both directions."""
 
-    def __init__(self, body: Graph, cond: Graph | None, layout: Layout) -> None:
-        self._body, self._layout = body, layout
+    def __init__(self, spec: Spec) -> None:
+        body, cond = spec.body, spec.cond
+        self._spec = spec  # its length and direction do not matter
         outputs: list[Expr] = []
         names: list[str] = []
         for out in body.outputs:
-            if isinstance(out, Input) and out.index < layout.carries:
+            if isinstance(out, Input) and out.index < spec.carries:
                 names.append(f"c{out.index}")  # as it was: no need to pass it through the program
                 continue
             if out not in outputs:
@@ -64,11 +57,11 @@ class Driver:
         self._step: Program = program(make_graph([node.aval for node in body.inputs], strong))
         self._test: Program | None = program(cond) if cond else None
         self._loops = [
-            _generated(layout, names, len(outputs), cond is not None, dynamic)
+            _generated(spec, names, len(outputs), cond is not None, dynamic)
             for dynamic in (False, True)
         ]
         # A carry may come out twice, and is then copied at the end.
-        next_carries = names[: layout.carries]
+        next_carries = names[: spec.carries]
         self._repeats = any(name[0] == "c" for name in next_carries) or len(
             set(next_carries)
         ) < len(next_carries)
@@ -83,11 +76,11 @@ class Driver:
         reverse: bool,
     ) -> tuple[Any, ...]:
         """The results, after ``steps`` steps or as soon as the test fails."""
-        layout = self._layout
+        spec = self._spec
         loop = self._loops[dynamic]
         carries = [_own(init) for init in inits]
         constants = [as_operand(value) for value in constants]
-        stacked = self._body.avals[layout.carries :]
+        stacked = [node.aval for node in spec.stacked]
         if dynamic:
             stores: list[Any] = [[] for _ in stacked]
             puts: list[Any] = [store.append for store in stores]
@@ -165,13 +158,13 @@ def _strong(out: Expr) -> Expr:
 
 
 def _generated(
-    layout: Layout, names: list[str], outputs: int, tested: bool, dynamic: bool
+    spec: Spec, names: list[str], outputs: int, tested: bool, dynamic: bool
 ) -> Callable[..., Any]:
     """``(test, step, rows, *carries, *constants, *stores) -> (over, steps taken, *carries)``."""
-    carries = [f"c{i}" for i in range(layout.carries)]
-    constants = [f"k{i}" for i in range(layout.constants)]
-    stores = [f"s{i}" for i in range(layout.stacked)]
-    row = ["t", *[f"x{i}" for i in range(layout.items)]]
+    carries = [f"c{i}" for i in range(spec.carries)]
+    constants = [f"k{i}" for i in range(spec.constants)]
+    stores = [f"s{i}" for i in range(len(spec.stacked))]
+    row = ["t", *[f"x{i}" for i in range(spec.items)]]
     operands = ", ".join([*carries, *row[1:], *constants])
     results = "".join(f"u{i}, " for i in range(outputs))
     after = "".join(f"{carry}, " for carry in carries)
@@ -188,10 +181,10 @@ def _generated(
         ]
     if outputs:
         lines.append(f"        {results}= step({operands})")
-    for store, name in zip(stores, names[layout.carries :], strict=True):
+    for store, name in zip(stores, names[spec.carries :], strict=True):
         lines.append(f"        {store}({name})" if dynamic else f"        {store}[t] = {name}")
     if carries:
-        lines.append(f"        {after}= {''.join(f'{name}, ' for name in names[: layout.carries])}")
+        lines.append(f"        {after}= {''.join(f'{name}, ' for name in names[: spec.carries])}")
     lines += ["        pass", f"    return (False, n, {after})"]
     namespace: dict[str, Any] = {"__builtins__": {}}
     exec(compile("\n".join(lines), "<fungrad loop>", "exec"), namespace)

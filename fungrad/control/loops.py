@@ -17,7 +17,7 @@ from fungrad.control._body import (
     trace_step,
     without_axis,
 )
-from fungrad.control._layout import with_inputs
+from fungrad.control._layout import Spec, with_inputs
 from fungrad.control._loop import loop_results
 from fungrad.errors import ArgumentError, OutputTypeError, ShapeMismatchError
 
@@ -89,15 +89,8 @@ def scan(
         step, carry, [without_axis(aval) for aval in sequences.avals], "the body of fg.scan", _pair
     )
     operands = [*inits, *sequences.values, *body.captures]
-    graph = loop_results(
-        [known_of(x) for x in operands],
-        body=body.graph,
-        cond=None,
-        length=steps,
-        reverse=bool(reverse),
-        carries=len(inits),
-        items=len(sequences.values),
-    )
+    spec = Spec(body.graph, len(inits), len(sequences.values), length=steps, reverse=bool(reverse))
+    graph = loop_results([known_of(x) for x in operands], spec)
     last, ys = body.tree.unflatten(run(graph, operands))
     return last, ys
 
@@ -249,14 +242,6 @@ def while_loop(cond: Function, body: Function, init: Any) -> Any:
     # Both graphs get the constants of both.
     step = with_inputs(traced.graph, known, range(count + inner))
     holds = with_inputs(test.graph, known, [*range(count), *range(count + inner, len(known))])
-    graph = loop_results(
-        [known_of(x) for x in operands],
-        body=step,
-        cond=holds,
-        length=None,
-        reverse=False,
-        carries=count,
-        items=0,
-    )
+    graph = loop_results([known_of(x) for x in operands], Spec(step, count, 0, holds))
     *last, _ = run(graph, operands)
     return traced.tree.unflatten(last)[0]

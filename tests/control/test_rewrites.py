@@ -20,8 +20,8 @@ def loops(function: Any, *args: Any) -> list[Expr]:
     return [node for node in graph.nodes if node.primitive.name == "loop"]
 
 
-def body(loop: Expr) -> Any:
-    return dict(loop.static)["body"]
+def spec(loop: Expr) -> Any:
+    return dict(loop.static)["spec"]
 
 
 def last(x: Any, xs: Any = XS) -> Any:
@@ -50,8 +50,8 @@ def test_a_function_and_its_gradient_run_one_forward_loop(f):
 @pytest.mark.parametrize("f", [last, both, newton, power])
 def test_forward_mode_is_one_loop_that_stacks_no_residuals(f):
     (loop,) = loops(lambda x, t: fg.jvp(f, (x,), (t,)), 1.2, 1.0)
-    assert dict(loop.static)["carries"] == 2
-    assert len(body(loop).outputs) == (4 if f is both else 2)
+    assert spec(loop).carries == 2
+    assert len(spec(loop).body.outputs) == (4 if f is both else 2)
     assert_allclose(fg.jvp(f, (1.2,), (1.0,))[1], fg.grad(f)(1.2))
 
 
@@ -67,7 +67,7 @@ def test_what_nobody_reads_goes():
         return fg.scan(step, carry, (XS, XS))[0]["used"]
 
     (loop,) = loops(f, 2.0)
-    assert [len(body(loop).inputs), len(body(loop).outputs)] == [2, 1]
+    assert [len(spec(loop).body.inputs), len(spec(loop).body.outputs)] == [2, 1]
     assert_allclose(fg.jit(f)(2.0), 2.0 * np.prod(XS))
 
 
@@ -77,14 +77,14 @@ def test_a_carry_that_never_changes_is_a_constant():
         return k * x + np.sum(ys)
 
     (loop,) = loops(f, 2.0, 3.0)
-    assert dict(loop.static)["carries"] == 1
+    assert spec(loop).carries == 1
     assert_allclose(f(2.0, 3.0), 2 * 3 * 16 + np.sum(2 + XS))
     assert_allclose(fg.grad(f)(2.0, 3.0), 5 * 3 * 16 + 4)
     g = lambda k, n: fg.while_loop(
         lambda s: s[1] < s[2], lambda s: (s[0], s[1] + s[0], s[2]), (k, 0.0, n)
     )
     loop = loops(lambda k, n: g(k, n)[:2], 2.0, 5.0)[0]
-    assert dict(loop.static)["carries"] == 1
+    assert spec(loop).carries == 1
     assert fg.jit(g)(2.0, 5.0) == g(2.0, 5.0) == (2.0, 6.0, 5.0)
 
 
@@ -104,7 +104,7 @@ def test_loops_one_after_the_other_become_one():
         return total
 
     (loop,) = loops(f, 0.3, 1.1)
-    assert len(body(loop).outputs) == 3
+    assert len(spec(loop).body.outputs) == 3
     assert f(0.3, 1.1) == g(0.3, 1.1)
     assert_allclose(fg.grad(f, (0, 1))(0.3, 1.1), fg.grad(g, (0, 1))(0.3, 1.1))
 
