@@ -16,7 +16,7 @@ from fungrad._expr import Expr
 from fungrad._graph import Graph, make_graph
 from fungrad._questions import Question
 from fungrad._tracer import Trace, Tracer, run_in
-from fungrad._tree import TreeDef, flatten
+from fungrad._tree import LEAF, TreeDef, flatten
 from fungrad.errors import FungradError, OutputTypeError
 
 
@@ -33,7 +33,7 @@ class Result:
     def rebuild(self, values: Sequence[Any]) -> Any:
         """The result, with ``values`` for its numeric leaves in order."""
         if not self.opaque:
-            return self.tree.unflatten(values)
+            return values[0] if self.tree is LEAF else self.tree.unflatten(values)
         rest = iter(values)
         count = len(values) + len(self.opaque)
         return self.tree.unflatten(

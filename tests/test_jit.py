@@ -17,7 +17,7 @@ from pyrsistent import PRecord, field, pmap
 
 import fungrad as fg
 
-jit_module = import_module("fungrad.transforms.jit")
+programs_module = import_module("fungrad.transforms._programs")
 
 
 def counting(f):
@@ -669,12 +669,12 @@ def test_a_function_used_in_all_modes_in_turn():
 
 
 def test_the_number_of_programs_is_bounded(monkeypatch):
-    monkeypatch.setattr(jit_module, "MAX_PROGRAMS", 3)
+    monkeypatch.setattr(programs_module, "MAX_PROGRAMS", 3)
     f, runs = counting(lambda x: np.sum(x * 2.5))
     g = fg.jit(f)
     for n in range(1, 50):
         assert g(np.ones(n)) == 2.5 * n
-    assert len(g._state.programs) <= 3
+    assert len(g._programs) <= 3
     assert len(runs) == 49
     g(np.ones(49))
     assert len(runs) == 49
@@ -684,7 +684,7 @@ def test_the_number_of_programs_is_bounded(monkeypatch):
 
 def test_a_program_in_use_is_not_the_one_to_be_dropped(monkeypatch):
     """Least recently used, so that the training step survives a sweep of odd shapes."""
-    monkeypatch.setattr(jit_module, "MAX_PROGRAMS", 3)
+    monkeypatch.setattr(programs_module, "MAX_PROGRAMS", 3)
     f, runs = counting(lambda x: np.sum(x * 2.5))
     g = fg.jit(f)
     for n in range(2, 20):

@@ -15,12 +15,12 @@ import fungrad as fg
 from fungrad.errors import ConcretizationError, PathLimitWarning
 from tests.test_jit import counting
 
-jit_module = import_module("fungrad.transforms.jit")
+programs_module = import_module("fungrad.transforms._programs")
 
 
 def programs(jitted):
     """The trees of paths that a jitted function keeps."""
-    return [program.paths for program in jitted._state.programs.values()]
+    return [program.paths for program in jitted._programs.values()]
 
 
 # --- one trace for each path ---------------------------------------------------------------------
@@ -326,7 +326,7 @@ def test_too_many_paths():
     assert len(runs) == traced  # the known paths are still in use
     assert g(1000.0) == 1e6
     (paths,) = programs(g)
-    assert len(paths.graphs) <= 1 + 1 + jit_module.MAX_GROWTH // 256
+    assert len(paths.graphs) <= 1 + 1 + programs_module.MAX_GROWTH // 256
 
 
 def test_the_warning_as_an_error_breaks_nothing():
@@ -364,7 +364,7 @@ def test_memory_is_bounded():
         grown = tracemalloc.get_traced_memory()[0] - before
         tracemalloc.stop()
     (paths,) = programs(f)
-    assert paths.growth <= jit_module.MAX_GROWTH
+    assert paths.growth <= programs_module.MAX_GROWTH
     assert grown < 3_000_000, grown
 
 

@@ -11,7 +11,8 @@ that another thread is following stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from functools import cached_property, partial
 from typing import Any
 
 import attrs
@@ -21,10 +22,12 @@ from fungrad._evaluate import as_operand
 from fungrad._expr import Expr, Input, Literal
 from fungrad._graph import Graph, cut, topological
 from fungrad._primitive import item
+from fungrad._provenance import stage
 from fungrad._questions import Question, outcome_of
 from fungrad._trace import Result, Traced
 from fungrad._tracer import Tracer
 from fungrad.compile import run
+from fungrad.compile.run import program
 
 GRAPH = 1 << 8
 """How much a program that no other path has adds to the growth of a tree; a fork adds 1.
@@ -34,30 +37,41 @@ goes on differently after each value is not.
 """
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, slots=False)
 class Segment:
     """A part of a path.
 
     Attributes:
         graph: its inputs are some arguments, then values of earlier segments, then captures.
-        arguments: the positions of those arguments.
+        arguments: the positions of those arguments; ``None`` for all of them in order.
         takes: the nodes that those earlier segments computed.
         captures: what the function closed over, by reference.
         gives: at a fork, the nodes of which the outputs after the first are the values.
+        inlined: whether it runs on tracers, so that it becomes a part of their program.
     """
 
     graph: Graph
-    arguments: Sequence[int]
+    arguments: tuple[int, ...] | None
     takes: tuple[Expr, ...]
     captures: tuple[Any, ...]
-    gives: tuple[Expr, ...] = ()
+    gives: tuple[Expr, ...]
+    inlined: bool
 
+    @cached_property
+    def _program(self) -> Callable[[Sequence[Any]], Sequence[Any]]:
+        return partial(run, self.graph) if self.inlined else program(self.graph)
+
+    @stage
     def run(self, arguments: Sequence[Any], known: dict[Expr, Any]) -> Sequence[Any]:
         """The outputs, where ``known`` has what earlier segments gave."""
-        operands = [arguments[i] for i in self.arguments]
-        operands += [known[node] for node in self.takes]
-        operands += self.captures
-        return run(self.graph, operands)
+        operands = list(arguments)
+        if self.arguments is not None:
+            operands = [arguments[i] for i in self.arguments]
+        if self.takes:
+            operands += [known[node] for node in self.takes]
+        if self.captures:
+            operands += self.captures
+        return self._program(operands)
 
 
 @attrs.frozen(eq=False)
@@ -130,37 +144,37 @@ class Paths:
     last: Question | None
 
 
-def first_path(traced: Traced, count: int) -> Paths:
-    """A tree of one path; ``count`` of the graph's inputs are arguments."""
-    return _with_path(None, traced, count)
+def first_path(traced: Traced, arguments: Sequence[Any]) -> Paths:
+    """A tree of one path, traced with these values of the arguments."""
+    return _with_path(None, _Path(traced, arguments))
 
 
-def with_path(paths: Paths, traced: Traced, count: int) -> Paths:
+def with_path(paths: Paths, traced: Traced, arguments: Sequence[Any]) -> Paths:
     """The tree with one more path.
 
     Paths of a deterministic function ask the same questions up to the first one whose answers
     differ. Where they do not, the new path takes the place of the tree.
     """
-    grown = _with_path(paths, traced, count)
+    grown = _with_path(paths, _Path(traced, arguments))
     return attrs.evolve(grown, growth=paths.growth + grown.growth)
 
 
-def _with_path(paths: Paths | None, traced: Traced, count: int) -> Paths:
-    path, questions = _Path(traced, count), traced.questions
+def _with_path(paths: Paths | None, path: _Path) -> Paths:
+    questions = path.traced.questions
     shared = [] if paths is None else _shared(paths.root, questions)
-    branch: Fork | End = End(path.segment(len(questions)), traced.results[0])
+    branch: Fork | End = End(path.segment(len(questions)), path.traced.results[0])
     new = [branch.segment.graph]
-    for stage, question in reversed(list(enumerate(questions))):
-        old = shared[stage] if stage < len(shared) else None
-        gives = [node for node in branch.needs if path.stage.get(node) == stage]
+    for i, question in reversed(list(enumerate(questions))):
+        old = shared[i] if i < len(shared) else None
+        gives = [node for node in branch.needs if path.stage.get(node) == i]
         if old is None:
-            segment, branches = path.segment(stage, tuple(gives)), {}
+            segment, branches = path.segment(i, tuple(gives)), {}
         else:
             segment, branches = old.segment, old.branches
             missing = [node for node in gives if node not in segment.gives]
             if missing:
-                segment = path.segment(stage, (*segment.gives, *missing))
-        passed = [node for node in branch.needs if path.stage.get(node, stage) < stage]
+                segment = path.segment(i, (*segment.gives, *missing))
+        passed = [node for node in branch.needs if path.stage.get(node, i) < i]
         needs = dict.fromkeys([*(old.needs if old else ()), *segment.takes, *passed])
         branch = Fork(question, segment, tuple(needs), {**branches, question.outcome: branch})
         new.append(segment.graph)
@@ -195,24 +209,28 @@ def _shared(root: Fork | End, questions: Sequence[Question]) -> list[Fork]:
 class _Path:
     """A traced path, and at which of its questions each node is computed first."""
 
-    def __init__(self, traced: Traced, count: int) -> None:
-        self._traced, self._count = traced, count
+    def __init__(self, traced: Traced, arguments: Sequence[Any]) -> None:
+        self.traced, self._count = traced, len(arguments)
+        self._inlined = any(isinstance(x, Tracer) for x in [*arguments, *traced.captures])
         asked: list[tuple[Expr, ...]] = [(question.node,) for question in traced.questions]
         self._targets = [*asked, traced.graph.outputs]
         self.stage: dict[Expr, int] = {}
         seen: set[Expr] = set()
-        for stage, nodes in enumerate(self._targets):
+        for number, nodes in enumerate(self._targets):
             for node in topological(nodes, seen):
                 # One of several results is there as soon as all of them are.
-                self.stage[node] = self.stage.get(_owner(node), stage)
+                self.stage[node] = self.stage.get(_owner(node), number)
 
     def operations(self, start: int) -> int:
         """How many nodes are computed from a stage on."""
-        return sum(stage >= start for stage in self.stage.values())
+        return sum(number >= start for number in self.stage.values())
 
-    def segment(self, stage: int, gives: tuple[Expr, ...] = ()) -> Segment:
+    def segment(self, number: int, gives: tuple[Expr, ...] = ()) -> Segment:
         """What answers the question of a stage, or computes the result; and nodes for later."""
-        outputs = (*self._targets[stage], *gives)
+        if not self.traced.questions:
+            graph, captures = self.traced.graph, tuple(self.traced.captures)
+            return Segment(graph, None, (), captures, (), self._inlined)
+        outputs = (*self._targets[number], *gives)
         inputs: dict[int, Expr] = {}
         takes: list[Expr] = []
         seen: set[Expr] = set()
@@ -224,16 +242,21 @@ class _Path:
             seen.add(node)
             if isinstance(node, Input):
                 inputs[node.index] = node
-            elif self.stage.get(node, stage) < stage and _can_be_handed_over(node):
+            elif self.stage.get(node, number) < number and _can_be_handed_over(node):
                 takes.append(node)
             else:
                 pending += reversed(node.args)
-        arguments = sorted(i for i in inputs if i < self._count)
-        captured = sorted(i for i in inputs if i >= self._count)
-        sources: list[Expr] = [inputs[i] for i in arguments]
-        sources += [*takes, *[inputs[i] for i in captured]]
-        captures = [self._traced.captures[i - self._count] for i in captured]
-        return Segment(cut(sources, outputs), arguments, tuple(takes), tuple(captures), gives)
+        arguments = tuple(sorted([i for i in inputs if i < self._count]))
+        captured = sorted([i for i in inputs if i >= self._count])
+        sources = [inputs[i] for i in arguments] + takes + [inputs[i] for i in captured]
+        return Segment(
+            cut(sources, outputs),
+            arguments,
+            tuple(takes),
+            tuple([self.traced.captures[i - self._count] for i in captured]),
+            gives,
+            self._inlined,
+        )
 
 
 def _owner(node: Expr) -> Expr:

@@ -1,0 +1,137 @@
+"""The programs that a jitted function keeps, and how long each of them holds.
+
+Row 9. In: what a call's arguments are like, and traced paths. Out: the program to run, if there is
+one. Programs belong to an environment: what the function read from outside when they were traced.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import attrs
+
+from fungrad._questions import Question
+from fungrad._trace import Traced
+from fungrad._tracer import Tracer
+from fungrad.errors import PathLimitWarning
+from fungrad.transforms._environment import Environment
+from fungrad.transforms._paths import End, Paths, first_path, with_path
+
+MAX_PROGRAMS = 1_000
+"""How many programs one jitted function keeps; beyond, the least recently used is dropped."""
+MAX_SIZE = 200_000
+"""How many operations these programs have together; the most recently used one may have more."""
+MAX_GROWTH = 1 << 14
+"""How far the paths of one program may branch; beyond, new paths are not kept (``Paths.growth``)."""
+
+UNKNOWN = object()
+"""In the place of a result: the code would take a path that is not known yet."""
+
+
+@attrs.frozen(eq=False)
+class Program:
+    """What holds for all arguments of one kind, as long as what it read stays.
+
+    Attributes:
+        paths: the paths that the code has taken.
+        reads: what the static arguments read, if any: functions, schedules, plain objects.
+        tracers: captured values of other traces.
+        closed: whether new paths are not kept any more.
+    """
+
+    paths: Paths
+    reads: Environment | None = None
+    tracers: tuple[Tracer, ...] = ()
+    closed: bool = False
+
+    def outdated(self) -> bool:
+        """Whether it holds no more."""
+        if self.tracers and not all(tracer._trace.alive for tracer in self.tracers):
+            return True
+        return self.reads is not None and self.reads.changed()
+
+    def run(self, inputs: Sequence[Any]) -> Any:
+        """The function's result, or ``UNKNOWN``."""
+        root = self.paths.root
+        if isinstance(root, End):
+            return root.result.rebuild(root.segment.run(inputs, {}))
+        found = root.follow(inputs)
+        if found is None:
+            return UNKNOWN
+        end, outputs = found
+        return end.result.rebuild(outputs)
+
+
+class Programs:
+    """The programs that were traced in one environment, by the kind of their arguments."""
+
+    __slots__ = ("_lock", "_programs", "_size", "environment", "get")
+
+    def __init__(self, environment: Environment) -> None:
+        self.environment = environment
+        self._programs: OrderedDict[Hashable, Program] = OrderedDict()
+        self._size = 0
+        # Re-entrant: what is dropped may run any finaliser, which may call a jitted function.
+        self._lock = threading.RLock()
+        self.get: Callable[[Hashable], Program | None] = self._programs.get
+
+    def __len__(self) -> int:
+        return len(self._programs)
+
+    def values(self) -> list[Program]:
+        """All of them, the most recently used one last."""
+        return list(self._programs.values())
+
+    def used(self, key: Hashable) -> None:
+        """Note that a program is in use; only where one might be dropped soon."""
+        if 2 * len(self._programs) > MAX_PROGRAMS or 2 * self._size > MAX_SIZE:
+            with self._lock:
+                if key in self._programs:
+                    self._programs.move_to_end(key)
+
+    def add(
+        self,
+        key: Hashable,
+        traced: Traced,
+        inputs: Sequence[Any],
+        reads: Environment | None,
+        name: str,
+    ) -> None:
+        """Keep one more path, as long as there are not too many of them."""
+        tracers = tuple([x for x in traced.captures if isinstance(x, Tracer)])
+        with self._lock:
+            known = self._programs.get(key)
+            if known is None or known.outdated():
+                return self._set(key, Program(first_path(traced, inputs), reads, tracers))
+            if known.closed:
+                return None
+            paths = with_path(known.paths, traced, inputs)
+            if paths.growth <= MAX_GROWTH:
+                return self._set(key, Program(paths, reads, (*known.tracers, *tracers)))
+            self._set(key, attrs.evolve(known, closed=True))
+        if paths.last is not None:
+            _warn(name, paths.last)
+        return None
+
+    def _set(self, key: Hashable, program: Program) -> None:
+        before = self._programs.get(key)
+        self._programs[key] = program
+        self._programs.move_to_end(key)
+        self._size += program.paths.size - (before.paths.size if before else 0)
+        while len(self) > MAX_PROGRAMS or (self._size > MAX_SIZE and len(self) > 1):
+            self._size -= self._programs.popitem(last=False)[1].paths.size
+
+
+def _warn(name: str, question: Question) -> None:
+    warnings.warn_explicit(
+        f"the Python code of {name} has gone on in too many different ways after it was told, by "
+        f"{question.asked}, what a value is; from now on jit keeps no more of them, and runs new "
+        "ones un-jitted: right, but slower; write: fg.cond or np.where for a choice, "
+        "fg.while_loop for a loop, or the value itself in place of float(x) or int(x)",
+        PathLimitWarning,
+        *question.place,
+    )
