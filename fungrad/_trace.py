@@ -14,6 +14,7 @@ import attrs
 from fungrad._aval import SCALAR_TYPES, Aval, is_number_like
 from fungrad._expr import Expr
 from fungrad._graph import Graph, make_graph
+from fungrad._intern import bits_key
 from fungrad._questions import Question
 from fungrad._tracer import Trace, Tracer, run_in
 from fungrad._tree import LEAF, TreeDef, flatten
@@ -38,6 +39,18 @@ class Result:
         count = len(values) + len(self.opaque)
         return self.tree.unflatten(
             [self.opaque[i] if i in self.opaque else next(rest) for i in range(count)]
+        )
+
+    def same(self, other: Result) -> bool:
+        """Whether the structure and the leaves that pass through are the same."""
+        return (
+            self.tree is other.tree
+            and self.opaque.keys() == other.opaque.keys()
+            and all(
+                leaf is other.opaque[i]
+                or (type(leaf) in SCALAR_TYPES and bits_key(leaf) == bits_key(other.opaque[i]))
+                for i, leaf in self.opaque.items()
+            )
         )
 
 

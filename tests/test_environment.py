@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import fungrad as fg
+from tests.test_jit import counting
 
 OPTIONAL = None
 SCALE = 2.0
@@ -169,3 +170,189 @@ def test_an_attribute_that_is_not_read_may_change():
         model.count = count
         assert f(1.0) == 2.0
     assert len(runs) == 1
+
+
+# --- contents ------------------------------------------------------------------------------------
+
+
+def test_entries_of_containers():
+    config, scales, names = {"rate": 2.0, "deep": {"er": [3.0]}}, [5.0, 7.0], {"sin"}
+
+    def f(x):
+        y = x * config["rate"] + config["deep"]["er"][0] + scales[-1]
+        return np.sin(y) if "sin" in names else y
+
+    g, runs = fg.jit(lambda x: (runs.append(1), f(x))[1]), []
+    changes = [
+        lambda: config.update(rate=4.0),
+        lambda: config["deep"].update(er=[1.0]),
+        lambda: config["deep"]["er"].insert(0, -1.0),
+        lambda: scales.append(0.5),
+        lambda: scales.__setitem__(2, 0.25),
+        lambda: names.clear(),
+        lambda: config.update(rate=-0.0),
+        lambda: config.update(rate=0),
+    ]
+    for change in changes:
+        change()
+        for _ in range(3):
+            assert g(2.0) == f(2.0)
+    assert len(runs) == len(changes)
+
+
+def test_numbers_in_containers_are_compared_by_bits():
+    config = {"rate": 1000.5, "other": 1000}
+    f, runs = counting(lambda x: x * config["rate"])
+    g = fg.jit(f)
+    for _ in range(4):
+        config["rate"], config["other"] = float("1000.5"), int("1000")  # equal, but new objects
+        assert g(2.0) == 2001.0
+    assert len(runs) == 1
+
+
+def test_attributes_of_attributes_and_of_entries():
+    class Node:
+        def __init__(self, **fields):
+            self.__dict__.update(fields)
+
+    model = Node(config=Node(rate=2.0), layers=[Node(w=1.0), Node(w=np.ones(2))])
+
+    def f(x):
+        return model.config.rate * model.layers[0].w * x + model.layers[1].w
+
+    g = fg.jit(f)
+    argument = fg.jit(lambda model, x: model.config.rate * model.layers[0].w * x)
+    for change in (
+        lambda: None,
+        lambda: setattr(model.config, "rate", 5.0),
+        lambda: setattr(model.layers[0], "w", 3.0),
+        lambda: setattr(model.layers[1], "w", np.full(2, 9.0)),
+        lambda: model.layers.__setitem__(0, Node(w=-1.0)),
+        lambda: setattr(model, "config", Node(rate=7.0)),
+    ):
+        change()
+        for _ in range(2):
+            assert g(2.0).tolist() == f(2.0).tolist()
+            assert argument(model, 2.0) == model.config.rate * model.layers[0].w * 2.0
+
+
+def test_what_the_function_itself_writes_does_not_make_it_run_again():
+    log, cache, scratch = [], {}, np.zeros(3)
+
+    def f(x):
+        log.append("ran")
+        cache.setdefault(len(cache), x.shape)
+        scratch[:] = len(log)
+        return x * 2
+
+    g = fg.jit(f)
+    for _ in range(3):
+        for x in (np.ones(2), np.ones(3)):
+            assert g(x).tolist() == (x * 2).tolist()
+    assert len(log) == 2
+
+
+@pytest.mark.parametrize("size", [3, 100_000])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_writing_into_arrays_that_code_looks_at(size, order):
+    """Seen although no traced operation reads them."""
+    table = np.asarray(np.ones((size, 2)), order=order)
+    box = {"table": table, "deep": [table * 2]}
+
+    def f(x):
+        flat = np.sum(table[:2]) if table[0, 0] < 3 else 0.0
+        return x * flat + float(np.max(box["deep"][0]))
+
+    g = fg.jit(f)
+    for factor in (1.0, 2.0, 3.0, 0.1):
+        table[...] *= factor
+        box["deep"][0][...] += 1
+        for _ in range(2):
+            assert g(2.0) == f(2.0)
+
+
+def test_writing_into_arrays_of_which_something_is_computed_before():
+    """Half of it is in the program, half is not: never the one new and the other old."""
+    weights = np.ones(3)
+    f, runs = counting(lambda x: x * weights / np.sum(weights))
+    g = fg.jit(f)
+    for i in range(1, 5):
+        weights[0] = i
+        for _ in range(2):
+            assert g(1.0).tolist() == (weights / np.sum(weights)).tolist()
+    assert len(runs) == 4
+
+
+def test_writing_into_arrays_that_the_program_reads_does_not_trace_for_ever():
+    data, bias = np.ones(3), np.zeros(3)
+    f, runs = counting(lambda x: np.exp(x * data) + bias)
+    g = fg.jit(f)
+    for i in range(20):
+        data[:] = i / 10
+        bias[i % 3] += 1
+        for x in (1.0, np.ones(3)):
+            assert g(x).tolist() == (np.exp(x * data) + bias).tolist()
+    assert len(runs) == 4  # once more for each kind of arguments
+    data, bias = np.full(3, 5.0), np.zeros(3)
+    assert g(1.0).tolist() == np.exp(data).tolist()
+    assert len(runs) == 5
+
+
+def test_training_in_place_through_self():
+    model = Model(np.ones(2))
+    runs = []
+
+    @fg.jit
+    def loss(model, x):
+        runs.append(1)
+        return np.sum(x * model.w)
+
+    x = np.array([1.0, 2.0])
+    for _ in range(10):
+        assert loss(model, x) == np.sum(x * model.w)
+        model.w -= 0.1
+    assert len(runs) == 2
+
+
+# --- what is not seen: stated in the docstring of jit ---------------------------------------------
+
+
+def test_footgun_one_entry_of_a_large_array_that_code_looks_at():
+    table = np.zeros(100_000)
+    f = fg.jit(lambda x: x * float(np.max(table)) + 1)
+    assert f(1.0) == 1.0
+    table[12_345] = 5.0
+    assert f(1.0) == 1.0  # NumPy: 6.0
+    table[:] = 5.0
+    assert f(1.0) == 6.0
+
+
+def test_footgun_a_long_list_of_the_same_length():
+    many = [1.0] * 1000
+    f = fg.jit(lambda x: x * many[500])
+    assert f(1.0) == 1.0
+    many[500] = 5.0
+    assert f(1.0) == 1.0  # Python: 5.0
+    many.append(0.0)
+    assert f(1.0) == 5.0
+
+
+def test_footgun_an_array_that_is_captured_and_branched_upon():
+    """Once its program has proved to read the array, Python code that does so too is forgotten."""
+    limits = np.array([1.0, 2.0])
+    f = fg.jit(lambda x: x * limits if limits[0] < 10 else -x * limits)
+    assert f(1.0).tolist() == [1.0, 2.0]
+    limits[:] = 3.0
+    assert f(1.0).tolist() == [3.0, 3.0]
+    limits[:] = 20.0
+    assert f(1.0).tolist() == [20.0, 20.0]  # NumPy: [-20.0, -20.0]
+
+
+def test_footgun_files_clocks_and_objects_of_other_kinds():
+    from collections import deque
+
+    queue = deque([1.0])
+    f = fg.jit(lambda x: x * queue[0])
+    assert f(1.0) == 1.0
+    queue[0] = 5.0
+    assert f(1.0) == 1.0  # Python: 5.0

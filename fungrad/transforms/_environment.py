@@ -1,20 +1,24 @@
 """What a function reads from outside of its arguments, so that ``jit`` sees it change.
 
 Closure cells, globals and defaults, of the function and of the Python functions that it reads in
-turn, and the attributes of the objects among them. What hides deeper (an attribute of an attribute,
-an entry of a list) is not seen.
+turn; the attributes that their code loads of the objects among them; the entries of dicts, lists
+and sets among all these, and the contents of arrays. In: functions and objects. Out: an
+``Environment``, which is compared with what is there now, at every call.
 """
 
 from __future__ import annotations
 
 import dis
 import sys
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache, partial
+from itertools import islice
+from operator import is_
 from types import (
     CellType,
     CodeType,
     FunctionType,
+    MappingProxyType,
     MemberDescriptorType,
     MethodType,
     ModuleType,
@@ -22,6 +26,7 @@ from types import (
 from typing import Any
 
 import attrs
+import numpy as np
 
 from fungrad._aval import SCALAR_TYPES, is_array
 from fungrad._intern import bits_key
@@ -35,7 +40,83 @@ _QUIET = sys.stdlib_module_names - {"__main__"} | {
     "fungrad",
 }
 """Packages whose own globals and attributes are taken as constant."""
+_PLAIN = frozenset({*SCALAR_TYPES, str, bytes, type(None)})
 _MISSING = object()
+MAX_ENTRIES = 64
+"""Of longer containers, only the length is watched."""
+MAX_CONTAINERS = 256
+"""How many containers one environment watches."""
+WHOLE = 1 << 12
+"""Arrays of at most so many bytes are compared as a whole, larger ones by a sample."""
+_SAMPLE = 64
+
+
+@attrs.frozen(eq=False)
+class Contents:
+    """What a dict, list or set held when it was observed."""
+
+    subject: Any
+    read: Callable[[Any], list[Any]]
+    held: list[Any]
+
+    @classmethod
+    def of(cls, subject: Any) -> Contents:
+        for kind, read in _ENTRIES.items():
+            if isinstance(subject, kind):
+                return cls(subject, read, read(subject))
+        raise AssertionError(type(subject))
+
+    def changed(self) -> bool:
+        """Whether it holds something else now."""
+        try:
+            now = self.read(self.subject)
+        except RuntimeError:  # another thread is changing its size
+            return True
+        if len(now) != len(self.held):
+            return True
+        return not all(map(is_, now, self.held)) and any(map(_differs, now, self.held))
+
+
+# By the methods of the builtin classes: a subclass may do anything.
+
+
+def _of_dict(held: Any) -> list[Any]:
+    count = dict.__len__(held)
+    return [*dict.__iter__(held), *dict.values(held)] if count <= MAX_ENTRIES else [count]
+
+
+def _of_list(held: Any) -> list[Any]:
+    count = list.__len__(held)
+    return list.copy(held) if count <= MAX_ENTRIES else [count]
+
+
+def _of_set(held: Any) -> list[Any]:
+    count = set.__len__(held)
+    return [*set.__iter__(held)] if count <= MAX_ENTRIES else [count]
+
+
+_ENTRIES: dict[type, Callable[[Any], list[Any]]] = {dict: _of_dict, list: _of_list, set: _of_set}
+
+
+@attrs.frozen(eq=False)
+class Stamp:
+    """What an array held when it was observed: all of it, or a sample."""
+
+    subject: Any
+    index: Any
+    data: bytes
+
+    @classmethod
+    def of(cls, array: Any) -> Stamp:
+        index: Any = ()
+        if array.nbytes > WHOLE:
+            each = max(1, int(_SAMPLE ** (1 / array.ndim)))
+            index = tuple([slice(None, None, max(1, n // each)) for n in array.shape])
+        return cls(array, index, array[index].tobytes())
+
+    def changed(self) -> bool:
+        """Whether it has been written to."""
+        return bool(self.subject[self.index].tobytes() != self.data)
 
 
 @attrs.frozen(eq=False)
@@ -43,20 +124,56 @@ class Environment:
     """The values that functions read when they were observed."""
 
     cells: tuple[tuple[CellType, Any], ...]
-    names: tuple[tuple[Any, str, Any], ...]
-    defaults: tuple[tuple[FunctionType, str, Any], ...]
+    names: tuple[tuple[Callable[[str, Any], Any], str, Any], ...]
+    contents: tuple[Contents | Stamp, ...]
+    exempt: dict[int, Any]
+    """Containers and arrays that are not watched, by their ``id``."""
 
     def changed(self) -> bool:
-        """Whether any of them is another one now: arrays by identity, numbers by their bits."""
+        """Whether anything differs now: arrays by identity and contents, numbers by their bits."""
+        for watched in self.contents:
+            if watched.changed():
+                return True
+        return self.rebound()
+
+    def rebound(self) -> bool:
+        """Whether a variable, default or attribute is bound to something else now."""
         for cell, value in self.cells:
             now = _content(cell)
             if now is not value and _differs(now, value):
                 return True
-        for namespace, name, value in self.names:
-            now = namespace.get(name, _MISSING)
+        for get, name, value in self.names:
+            now = get(name, _MISSING)
             if now is not value and _differs(now, value):
                 return True
-        return any(getattr(reader, name) is not value for reader, name, value in self.defaults)
+        return False
+
+    def written(self) -> list[Any]:
+        """The containers and arrays that hold something else now."""
+        return [watched.subject for watched in self.contents if watched.changed()]
+
+    def beyond(self, other: Environment) -> Environment:
+        """The same, without what the other one watches as well."""
+        cells, names = {id(cell) for cell, _ in other.cells}, {name[:2] for name in other.names}
+        subjects = {id(one.subject) for one in other.contents}
+        return attrs.evolve(
+            self,
+            cells=tuple([one for one in self.cells if id(one[0]) not in cells]),
+            names=tuple([one for one in self.names if one[:2] not in names]),
+            contents=tuple([one for one in self.contents if id(one.subject) not in subjects]),
+        )
+
+    def settled(self) -> Environment:
+        """The same, without what has been written into since it was observed."""
+        return self.without(self.written())
+
+    def without(self, subjects: list[Any]) -> Environment:
+        """The same, with some containers and arrays exempt."""
+        if not subjects:
+            return self
+        exempt = self.exempt | {id(subject): subject for subject in subjects}
+        contents = tuple([one for one in self.contents if id(one.subject) not in exempt])
+        return attrs.evolve(self, contents=contents, exempt=exempt)
 
 
 def _content(cell: CellType) -> Any:
@@ -68,59 +185,72 @@ def _content(cell: CellType) -> Any:
 
 def _differs(now: Any, before: Any) -> bool:
     kind = type(now)
-    if kind is not type(before) or kind not in SCALAR_TYPES:
-        return True
+    if now is before or kind is not type(before) or kind not in SCALAR_TYPES:
+        return now is not before
     return bits_key(now) != bits_key(before)
 
 
-def observe(*values: Any) -> Environment:
-    """What functions, and callable or plain objects, read now."""
+def observe(*values: Any, exempt: Mapping[int, Any] = MappingProxyType({})) -> Environment:
+    """What functions, and callable or plain objects, read now.
+
+    ``exempt``: containers and arrays, by their ``id``, whose contents are not watched.
+    """
     cells: list[tuple[CellType, Any]] = []
     names: list[tuple[Any, str, Any]] = []
-    defaults: list[tuple[FunctionType, str, Any]] = []
-    seen: set[int] = set()
+    contents: list[Contents | Stamp] = []
+    seen: dict[int, Any] = {}
     attributes: set[str] = set()
     spaces: list[tuple[Any, set[str]]] = []
     pending = list(values)
     while pending:
         value = pending.pop()
-        if id(value) not in seen and not is_array(value) and type(value) not in SCALAR_TYPES:
-            seen.add(id(value))
+        if id(value) not in seen and type(value) not in _PLAIN:
+            seen[id(value)] = value
+            if isinstance(value, np.ndarray):
+                if id(value) not in exempt:
+                    contents.append(Stamp.of(value))
+                continue
+            if is_array(value):
+                continue
+            if isinstance(value, tuple(_ENTRIES)) and len(contents) < MAX_CONTAINERS:
+                inside = Contents.of(value)
+                pending += inside.held
+                if id(value) not in exempt:
+                    contents.append(inside)
             pending += _behind(value)
-            if "__rules__" in _own(value):
-                names.append((_own(value), "__rules__", _own(value)["__rules__"]))
             spaces += [(space, set()) for space in _namespaces(value)]
             if isinstance(value, FunctionType):
-                defaults.append((value, "__defaults__", value.__defaults__))
-                if value.__kwdefaults__:
-                    defaults.append((value, "__kwdefaults__", value.__kwdefaults__))
-                    names += [
-                        (value.__kwdefaults__, *item) for item in value.__kwdefaults__.items()
-                    ]
+                for name in ("__defaults__", "__kwdefaults__"):
+                    names.append((partial(getattr, value), name, getattr(value, name)))
+                    pending.append(getattr(value, name))
                 for cell in value.__closure__ or ():
                     cells.append((cell, _content(cell)))
                     pending.append(_content(cell))
                 if not _is_quiet(value.__globals__.get("__name__")):
-                    for name in _names(value.__code__, ("LOAD_GLOBAL", "LOAD_NAME")):
+                    loaded = _loaded(value.__code__)
+                    for name in loaded[0]:
                         held = value.__globals__.get(name, _MISSING)
                         if not isinstance(held, ModuleType):
-                            names.append((value.__globals__, name, held))
+                            names.append((value.__globals__.get, name, held))
                         pending.append(held)
-                    attributes |= _names(value.__code__, ("LOAD_ATTR", "LOAD_METHOD"))
+                    attributes |= loaded[1]
         if not pending:
             # Only attributes that some function loads matter; what they hold may hold more.
             for space, known in spaces:
                 for name in attributes - known:
                     held = space.get(name, _MISSING)
                     if held is not _MISSING:
-                        names.append((space, name, held))
+                        names.append((space.get, name, held))
                         pending.append(held)
                 known |= attributes
-    return Environment(tuple(cells), tuple(names), tuple(defaults))
+    skipped = {key: value for key, value in exempt.items() if seen.get(key) is value}
+    return Environment(tuple(cells), tuple(names), tuple(contents), skipped)
 
 
 def _behind(value: Any) -> Iterator[Any]:
     """The functions behind a callable; by type, for objects may make up any attribute."""
+    if isinstance(value, (tuple, frozenset)):
+        yield from islice(value, MAX_ENTRIES)
     if isinstance(value, MethodType):
         yield from (value.__func__, value.__self__)
     elif isinstance(value, (staticmethod, classmethod)):
@@ -128,7 +258,7 @@ def _behind(value: Any) -> Iterator[Any]:
     elif isinstance(value, property):
         yield value.fget
     elif isinstance(value, partial):
-        yield from (value.func, *value.args, *value.keywords.values())
+        yield from (value.func, value.args, value.keywords)
     if "__wrapped__" in _own(value):
         yield _own(value)["__wrapped__"]
     yield from _own(value).get("__rules__", ())
@@ -188,11 +318,23 @@ def _is_quiet(module: Any) -> bool:
     return str(module).partition(".")[0] in _QUIET
 
 
-def _names(code: CodeType, operations: tuple[str, ...]) -> set[str]:
-    """Every name that the code loads by these operations, nested functions' included."""
-    steps = dis.get_instructions(code)
-    names = {step.argval for step in steps if step.opname in operations}
+@lru_cache(maxsize=1024)
+def _loaded(code: CodeType) -> tuple[frozenset[str], frozenset[str]]:
+    """The globals and the attributes that code loads, nested functions' included."""
+    names: set[str] = set()
+    attributes: set[str] = set()
+    for step in dis.get_instructions(code):
+        if step.opname in _GLOBALS:
+            names.add(step.argval)
+        elif step.opname in _ATTRIBUTES:
+            attributes.add(step.argval)
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            names |= _names(constant, operations)
-    return names
+            more = _loaded(constant)
+            names |= more[0]
+            attributes |= more[1]
+    return frozenset(names), frozenset(attributes)
+
+
+_GLOBALS = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
+_ATTRIBUTES = frozenset({"LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR"})

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property, partial
+from operator import is_
 from typing import Any
 
 import attrs
@@ -56,6 +57,10 @@ class Segment:
     captures: tuple[Any, ...]
     gives: tuple[Expr, ...]
     inlined: bool
+
+    def same(self, other: Segment) -> bool:
+        """Whether it does the same with the same captured objects."""
+        return self.graph is other.graph and all(map(is_, self.captures, other.captures))
 
     @cached_property
     def _program(self) -> Callable[[Sequence[Any]], Sequence[Any]]:
@@ -135,6 +140,7 @@ class Paths:
         growth: forks and programs that came with paths after the first one.
         size: forks and operations, as a measure of memory.
         last: where the last path left the known ones.
+        tracers: the captured values that belong to other traces.
     """
 
     root: Fork | End
@@ -142,6 +148,7 @@ class Paths:
     growth: int
     size: int
     last: Question | None
+    tracers: tuple[Tracer, ...]
 
 
 def first_path(traced: Traced, arguments: Sequence[Any]) -> Paths:
@@ -157,6 +164,21 @@ def with_path(paths: Paths, traced: Traced, arguments: Sequence[Any]) -> Paths:
     """
     grown = _with_path(paths, _Path(traced, arguments))
     return attrs.evolve(grown, growth=paths.growth + grown.growth)
+
+
+def leads_to(paths: Paths, traced: Traced, arguments: Sequence[Any]) -> bool:
+    """Whether the tree has this very path: the same programs of the same captured objects."""
+    path, place = _Path(traced, arguments), paths.root
+    for number, question in enumerate(traced.questions):
+        if not isinstance(place, Fork) or not place.question.same(question):
+            return False
+        branch = place.branches.get(question.outcome)
+        if branch is None or not path.segment(number, place.segment.gives).same(place.segment):
+            return False
+        place = branch
+    if isinstance(place, Fork) or not path.segment(len(traced.questions)).same(place.segment):
+        return False
+    return place.result.same(traced.results[0])
 
 
 def _with_path(paths: Paths | None, path: _Path) -> Paths:
@@ -189,6 +211,7 @@ def _with_path(paths: Paths | None, path: _Path) -> Paths:
         growth if paths else 0,
         size + (paths.size if paths and shared else 0),
         shared[-1].question if shared else None,
+        (*(paths.tracers if paths else ()), *path.tracers),
     )
 
 
@@ -211,7 +234,8 @@ class _Path:
 
     def __init__(self, traced: Traced, arguments: Sequence[Any]) -> None:
         self.traced, self._count = traced, len(arguments)
-        self._inlined = any(isinstance(x, Tracer) for x in [*arguments, *traced.captures])
+        self.tracers = [x for x in traced.captures if isinstance(x, Tracer)]
+        self._inlined = bool(self.tracers) or any(isinstance(x, Tracer) for x in arguments)
         asked: list[tuple[Expr, ...]] = [(question.node,) for question in traced.questions]
         self._targets = [*asked, traced.graph.outputs]
         self.stage: dict[Expr, int] = {}

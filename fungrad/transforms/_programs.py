@@ -19,7 +19,7 @@ from fungrad._trace import Traced
 from fungrad._tracer import Tracer
 from fungrad.errors import PathLimitWarning
 from fungrad.transforms._environment import Environment
-from fungrad.transforms._paths import End, Paths, first_path, with_path
+from fungrad.transforms._paths import End, Paths, first_path, leads_to, with_path
 
 MAX_PROGRAMS = 1_000
 """How many programs one jitted function keeps; beyond, the least recently used is dropped."""
@@ -39,20 +39,26 @@ class Program:
     Attributes:
         paths: the paths that the code has taken.
         reads: what the static arguments read, if any: functions, schedules, plain objects.
-        tracers: captured values of other traces.
         closed: whether new paths are not kept any more.
     """
 
     paths: Paths
     reads: Environment | None = None
-    tracers: tuple[Tracer, ...] = ()
     closed: bool = False
 
     def outdated(self) -> bool:
         """Whether it holds no more."""
-        if self.tracers and not all(tracer._trace.alive for tracer in self.tracers):
+        if self.paths.tracers and not all(map(_is_alive, self.paths.tracers)):
             return True
         return self.reads is not None and self.reads.changed()
+
+    def written(self) -> list[Any] | None:
+        """What was written into, if nothing else is the matter."""
+        if not all(map(_is_alive, self.paths.tracers)):
+            return None
+        if self.reads is None:
+            return []
+        return None if self.reads.rebound() else self.reads.written()
 
     def run(self, inputs: Sequence[Any]) -> Any:
         """The function's result, or ``UNKNOWN``."""
@@ -66,18 +72,34 @@ class Program:
         return end.result.rebuild(outputs)
 
 
+def _is_alive(tracer: Tracer) -> bool:
+    return tracer._trace.alive
+
+
 class Programs:
-    """The programs that were traced in one environment, by the kind of their arguments."""
+    """The programs that were traced in one environment, by the kind of their arguments.
 
-    __slots__ = ("_lock", "_programs", "_size", "environment", "get")
+    Some of what the function read may have been written into, which a program sees if it captured
+    the array, and not if Python code looked at it. So it is traced again; if that gives the very
+    same program of the very same arrays, those arrays are not watched any more.
+    """
 
-    def __init__(self, environment: Environment) -> None:
+    __slots__ = ("_former", "_lock", "_programs", "_size", "_written", "environment", "get")
+
+    def __init__(self, environment: Environment, before: Programs | None = None) -> None:
         self.environment = environment
         self._programs: OrderedDict[Hashable, Program] = OrderedDict()
         self._size = 0
         # Re-entrant: what is dropped may run any finaliser, which may call a jitted function.
         self._lock = threading.RLock()
         self.get: Callable[[Hashable], Program | None] = self._programs.get
+        self._former: dict[Hashable, Paths] = {}
+        self._written: dict[int, Any] = {}
+        if before is not None:
+            kept = {key: program.paths for key, program in before._programs.items()}
+            self._former = kept | before._former
+            written = before.environment.written()
+            self._written = before._written | {id(one): one for one in written}
 
     def __len__(self) -> int:
         return len(self._programs)
@@ -93,6 +115,10 @@ class Programs:
                 if key in self._programs:
                     self._programs.move_to_end(key)
 
+    def settle(self) -> None:
+        """Watch no more what has been written into by the function itself, while it was traced."""
+        self.environment = self.environment.settled()
+
     def add(
         self,
         key: Hashable,
@@ -102,20 +128,47 @@ class Programs:
         name: str,
     ) -> None:
         """Keep one more path, as long as there are not too many of them."""
-        tracers = tuple([x for x in traced.captures if isinstance(x, Tracer)])
         with self._lock:
             known = self._programs.get(key)
             if known is None or known.outdated():
-                return self._set(key, Program(first_path(traced, inputs), reads, tracers))
+                return self._set(key, self._fresh(key, known, traced, inputs, reads))
             if known.closed:
                 return None
             paths = with_path(known.paths, traced, inputs)
             if paths.growth <= MAX_GROWTH:
-                return self._set(key, Program(paths, reads, (*known.tracers, *tracers)))
+                return self._set(key, Program(paths, reads))
             self._set(key, attrs.evolve(known, closed=True))
         if paths.last is not None:
             _warn(name, paths.last)
         return None
+
+    def _fresh(
+        self,
+        key: Hashable,
+        known: Program | None,
+        traced: Traced,
+        inputs: Sequence[Any],
+        reads: Environment | None,
+    ) -> Program:
+        """The first program of a kind of arguments, or the one in place of an outdated one."""
+        former, written = self._former.pop(key, None), self._written
+        if known is not None:
+            more = known.written()
+            former = None if more is None else former or known.paths
+            written = written | {id(one): one for one in more or ()}
+        if former is None or not written:
+            return Program(first_path(traced, inputs), reads)
+        if not leads_to(former, traced, inputs):
+            paths = with_path(former, traced, inputs)
+            if paths.growth <= MAX_GROWTH:
+                self._former[key] = paths
+            return Program(first_path(traced, inputs), reads)
+        captured = {id(x) for x in traced.captures}
+        live = [one for one in written.values() if id(one) in captured]
+        self.environment = self.environment.without(live)
+        all_live = len(live) == len(written)
+        paths = former if all_live else first_path(traced, inputs)
+        return Program(paths, reads and reads.without(live))
 
     def _set(self, key: Hashable, program: Program) -> None:
         before = self._programs.get(key)

@@ -34,10 +34,14 @@ def jit(
     leaves that are no arrays select a program by their value. The function must be pure: what it
     prints or stores happens while tracing only, and random draws are frozen.
 
-    Arrays and numbers that it reads from closures, globals and defaults may be rebound, and so may
-    attributes of objects that it reads or gets (``self.scale``): then it is traced again. Not seen:
-    a change deeper inside (``self.config.rate``, an entry of a list), and writing into an array
-    from which the function computes without a traced value.
+    What it reads from closures, globals, defaults and attributes may change, and it is traced
+    again: another array or number there, other entries of a dict, list or set, a write into an
+    array; also of the objects that hold these (``self.config.rate``, ``layers[0].w``). Not seen: a
+    write into a few entries only of an array of more than 4 KiB, from which Python code takes
+    numbers (``float(np.max(table))``; what traced operations read is always up to date); a write
+    into an array of which both are true, once writing has proved to make no other program; an entry
+    of a container of more than 64, or of another kind (a deque), as long as the length stays. Pass
+    such things as arguments.
 
     Python code may depend on values (``if x > 0``, ``while error > tol``, ``range(int(n))``). The
     program asks again what the code asked, and goes the way that it went; for an answer that is
@@ -122,7 +126,7 @@ class Jitted:
 
     def _call(self, programs: Programs | None, args: tuple[Any, ...], kwargs: Any) -> Any:
         if programs is None or programs.environment.changed():
-            programs = Programs(observe(self._function))
+            programs = self._observed(programs)
             if recording() is None:
                 self._programs = programs
         call = None
@@ -145,10 +149,20 @@ class Jitted:
                 return result
         return self._first(programs, call or Call(key, inputs, args))
 
+    def _observed(self, before: Programs | None) -> Programs:
+        """No programs yet, in the environment as it is now."""
+        if before is None or before.environment.rebound():
+            return Programs(observe(self._function))
+        return Programs(observe(self._function, exempt=before.environment.exempt), before)
+
     def _first(self, programs: Programs, call: Call) -> Any:
         """The result of a call that no program is known for; the next one like it has one."""
         selecting, inputs = call.selecting(), call.inputs
-        reads = observe(self._function, *selecting) if selecting else None
+        reads = None
+        if selecting:
+            base, known = programs.environment, programs.get(call.key)
+            exempt = known.reads.exempt if known is not None and known.reads is not None else {}
+            reads = observe(self._function, *selecting, exempt=exempt | base.exempt).beyond(base)
         avals = [x.aval if isinstance(x, Tracer) else aval_of(x) for x in inputs]
         traced = trace_flat(
             lambda tracers: (call.on(self._function, tracers),),
@@ -158,7 +172,8 @@ class Jitted:
             guarded=True,
         )
         # What was traced while another thread rebound what it reads may hold for no arguments.
-        if not programs.environment.changed():
+        if not programs.environment.rebound():
             name = getattr(self._function, "__qualname__", repr(self._function))
-            programs.add(call.key, traced, inputs, reads, name)
+            programs.settle()
+            programs.add(call.key, traced, inputs, reads and reads.settled(), name)
         return traced.rebuild(run(traced.graph, [*inputs, *traced.captures]))[0]
