@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from fungrad._aval import SCALAR_TYPES, Aval, make_aval
-from fungrad._intern import InternTable, bits_key
+from fungrad._intern import InternTable, bits_key, static_key
 from fungrad._provenance import recording
 
 if TYPE_CHECKING:
@@ -77,12 +77,7 @@ def make_literal(value: bool | int | float | complex) -> Literal:
 
 def node_key(primitive: Primitive, args: tuple[Expr, ...], static: Static, weak: bool) -> Hashable:
     """The intern key. It may hold ids: the node keeps its arguments and its static alive."""
-    return (
-        primitive,
-        weak,
-        bits_key(static, held=True) if static else (),
-        *[id(arg) for arg in args],
-    )
+    return primitive, weak, static_key(static) if static else (), *map(id, args)
 
 
 find_node: Callable[[Hashable], Expr | None] = _exprs.get

@@ -9,37 +9,81 @@ from __future__ import annotations
 
 import struct
 import threading
+import weakref
 from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar
-from weakref import WeakValueDictionary
+from weakref import _remove_dead_weakref  # type: ignore[attr-defined]  # what WeakValueDictionary uses
 
 import numpy as np
 
 V = TypeVar("V")
 
 
+class _Reference(weakref.ref[V]):
+    """A weak reference that knows its key; made in C, unlike ``weakref.KeyedRef``."""
+
+    __slots__ = ("key",)
+
+    key: Hashable
+
+
 class InternTable(Generic[V]):
     """A weak table ``key -> the only value of that key``; safe under threads."""
 
-    __slots__ = ("_lock", "_table", "get")
+    __slots__ = ("_forget", "_lock", "_table")
 
     def __init__(self) -> None:
-        self._table: WeakValueDictionary[Hashable, V] = WeakValueDictionary()
+        table: dict[Hashable, _Reference[V]] = {}
+        self._table = table
         # Re-entrant: collecting garbage under the lock may run any object's finaliser.
         self._lock = threading.RLock()
-        self.get: Callable[[Hashable], V | None] = self._table.get
+
+        def forget(reference: Any) -> None:
+            # Not if another value took the key in the meantime; atomic, as a lock here can't be.
+            _remove_dead_weakref(table, reference.key)
+
+        self._forget = forget
+
+    def get(self, key: Hashable) -> V | None:
+        """The value of ``key``, if it is known."""
+        reference = self._table.get(key)
+        return None if reference is None else reference()
 
     def add(self, key: Hashable, make: Callable[[], V]) -> V:
         """The value of ``key``, made now if no other thread was faster."""
         fresh = make()
+        reference = _Reference(fresh, self._forget)
+        reference.key = key
         with self._lock:
-            value = self._table.get(key)
+            value = self.get(key)
             if value is None:
-                self._table[key] = value = fresh
+                self._table[key] = reference
+                return fresh
         return value
+
+    def values(self) -> list[V]:
+        """All values that are alive."""
+        values = [reference() for reference in list(self._table.values())]
+        return [value for value in values if value is not None]
 
     def __len__(self) -> int:
         return len(self._table)
+
+
+def static_key(static: tuple[tuple[str, Any], ...]) -> Hashable:
+    """``bits_key`` of names and values that live as long as the key is in use."""
+    key: list[Any] = []
+    for name, value in static:
+        kind = type(value)
+        plain = kind is int or kind is str or value is None
+        if kind is tuple:
+            for item in value:
+                if type(item) is not int:
+                    break
+            else:
+                plain = True
+        key += name, value if plain else bits_key(value, held=True)
+    return tuple(key)
 
 
 def bits_key(value: Any, held: bool = False) -> Hashable:

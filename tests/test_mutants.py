@@ -48,7 +48,7 @@ def mutate() -> Iterator[Callable[..., None]]:
 
 def forget() -> None:
     """Drop everything that is memoised on graphs."""
-    for graph in list(_graph._graphs._table.values()):
+    for graph in _graph._graphs.values():
         graph._memo.clear()
 
 
