@@ -6,9 +6,11 @@ vjp, its compiled form) is memoised on it; a bounded list keeps recently used gr
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import product
 from string import ascii_lowercase
 from typing import Any
@@ -47,7 +49,8 @@ class Graph:
         known = self._memo.get(key, _UNKNOWN)
         if known is not _UNKNOWN:
             return known
-        derived = derive()
+        with _without_garbage_collection():
+            derived = derive()
         with _kept_lock:
             # Two threads may both derive; they derive the same, and the first one stays.
             derived = self._memo.setdefault(key, derived)
@@ -73,6 +76,19 @@ class Graph:
         return self
 
 
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Deriving makes many objects, in no cycles: to search them over and over costs half the time."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 _graphs: InternTable[Graph] = InternTable()
 
 
@@ -82,32 +98,33 @@ def make_graph(input_avals: Sequence[Aval], outputs: Sequence[Expr]) -> Graph:
     graph = _graphs.get(key)
     if graph is None:
         inputs = tuple([make_input(i, aval) for i, aval in enumerate(input_avals)])
-        nodes = _items_first(list(topological(outputs)))
+        nodes = _items_first(topological(outputs))
         graph = _graphs.add(key, lambda: Graph(inputs, tuple(outputs), nodes))
     return graph
 
 
-def topological(outputs: Iterable[Expr], seen: set[Expr] | None = None) -> Iterator[Expr]:
+def topological(outputs: Iterable[Expr], seen: set[Expr] | None = None) -> list[Expr]:
     """Every operation below ``outputs`` once, arguments first; iterative, so depth is no limit.
 
     Those in ``seen``, and what only they need, are left out; the others are added to it.
     """
+    ordered: list[Expr] = []
     seen = set() if seen is None else seen
     for output in outputs:
-        stack = [(output, iter(output.args))]
-        if output in seen or output.primitive is None:
-            continue
-        seen.add(output)
+        stack = [output]
         while stack:
-            node, args = stack[-1]
-            for arg in args:
-                if arg.primitive is not None and arg not in seen:
-                    seen.add(arg)
-                    stack.append((arg, iter(arg.args)))
-                    break
+            node = stack[-1]
+            if node in seen or node.primitive is None:
+                stack.pop()
+                continue
+            missing = [arg for arg in node.args if arg.primitive is not None and arg not in seen]
+            if missing:
+                stack += reversed(missing)
             else:
                 stack.pop()
-                yield node
+                seen.add(node)
+                ordered.append(node)
+    return ordered
 
 
 def _items_first(nodes: list[Expr]) -> tuple[Expr, ...]:
@@ -166,6 +183,9 @@ def last_uses(graph: Graph) -> dict[Expr, int]:
 
 _MAX_KEPT_NODES = 1_000_000
 _MAX_KEPT_GRAPHS = 1_000
+_ALWAYS_KEPT = 4
+"""The graphs of one call, such as a function's, its gradient's and that one simplified: however long
+they are, the next call finds them."""
 _kept: OrderedDict[int, Graph] = OrderedDict()
 _kept_nodes = 0
 _kept_lock = threading.RLock()
@@ -182,7 +202,9 @@ def _keep(graph: Graph) -> None:
         _kept[key] = graph
         _kept_nodes += len(graph.nodes)
         forgotten = []
-        while len(_kept) > 1 and (len(_kept) > _MAX_KEPT_GRAPHS or _kept_nodes > _MAX_KEPT_NODES):
+        while len(_kept) > _ALWAYS_KEPT and (
+            len(_kept) > _MAX_KEPT_GRAPHS or _kept_nodes > _MAX_KEPT_NODES
+        ):
             _, old = _kept.popitem(last=False)
             _kept_nodes -= len(old.nodes)
             forgotten.append(old)
