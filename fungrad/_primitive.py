@@ -273,6 +273,7 @@ def _scale(ct: Any, partial: Any) -> Any:
 
 
 def _elementwise_aval(name: str, value: Rule) -> Rule:
+    @lru_cache(maxsize=64)
     def aval(*operands: Aval) -> Aval:
         shape = broadcast_shapes(name, [operand.shape for operand in operands])
         return make_aval(shape, result_dtype(value, tuple([kind_of(a) for a in operands])))
@@ -323,17 +324,15 @@ def promoted_dtypes(value: Rule, kinds: tuple[Any, ...]) -> tuple[np.dtype[Any],
 
 def _check_integer_literals(primitive: Primitive, args: tuple[Expr, ...]) -> None:
     """Let NumPy refuse a Python integer that its dtype can't hold (NEP 50), at trace time."""
-    if any(
-        isinstance(arg, Literal) and type(arg.value) is int and not 0 <= arg.value < 128
-        for arg in args
-    ):
-        with np.errstate(all="ignore"):
-            primitive.value(
-                *[
-                    arg.value if isinstance(arg, Literal) else np.ones(1, arg.aval.dtype)
-                    for arg in args
-                ]
-            )
+    for arg in args:
+        if type(arg) is Literal and type(arg.value) is int and not 0 <= arg.value < 128:
+            break
+    else:
+        return
+    with np.errstate(all="ignore"):
+        primitive.value(
+            *[arg.value if isinstance(arg, Literal) else np.ones(1, arg.aval.dtype) for arg in args]
+        )
 
 
 def _align(x: Any, rank: int) -> Any:

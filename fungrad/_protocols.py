@@ -75,9 +75,10 @@ def call_answer(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     implementation = lookup(function)
     if implementation is None:
         raise unsupported(full_name(function))
-    kwargs = {k: v for k, v in kwargs.items() if v is not np._NoValue}
-    if kwargs.pop("out", None) is not None:
-        raise _out_error(full_name(function))
+    if kwargs:
+        kwargs = {k: v for k, v in kwargs.items() if v is not np._NoValue}
+        if kwargs.pop("out", None) is not None:
+            raise _out_error(full_name(function))
     try:
         return implementation(*args, **kwargs)
     except TypeError:
@@ -102,11 +103,12 @@ def _out_error(name: str) -> ArrayMutationError:
 
 def _binary(ufunc: np.ufunc, reflected: bool = False) -> Any:
     def operate(self: ArrayProtocols, other: Any) -> Any:
-        weak = self.aval.weak and _is_weak(other)
         operands = (other, self) if reflected else (self, other)
-        if weak and _is_integer(self) and _is_integer(other):
-            return self._bind(answers.get((ufunc, int)) or answers[ufunc], operands, {}, True)
-        return self._bind(answers[ufunc], operands, {}, weak)
+        if not self.aval.weak or not _is_weak(other):
+            return self._bind(answers[ufunc], operands, None)
+        if _is_integer(self) and _is_integer(other):
+            return self._bind(answers.get((ufunc, int)) or answers[ufunc], operands, None, True)
+        return self._bind(answers[ufunc], operands, None, True)
 
     return operate
 
@@ -334,6 +336,16 @@ class ArrayProtocols(Symbolic):
     # --- NumPy's dispatch ---
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if method == "__call__" and not kwargs:
+            implementation = lookup(ufunc)
+            if isinstance(implementation, Primitive):
+                return self._bind(implementation, inputs, None)
+            if implementation is not None:
+                return implementation(*inputs)
+        return self._called(ufunc, method, inputs, kwargs)
+
+    def _called(self, ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: Any) -> Any:
+        """A call of a ufunc with keywords, of a method of it, or of one without a rule."""
         name = full_name(ufunc)
         if method == "at":
             raise ArrayMutationError(

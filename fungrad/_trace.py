@@ -21,7 +21,7 @@ from fungrad._tree import LEAF, TreeDef, flatten
 from fungrad.errors import FungradError, OutputTypeError
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, slots=False)  # made at every call: faster without slots
 class Result:
     """How to rebuild what a function returned from the values of its traced leaves.
 
@@ -54,7 +54,7 @@ class Result:
         )
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, slots=False)
 class Traced:
     """A function turned into a program.
 

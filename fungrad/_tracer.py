@@ -326,25 +326,25 @@ def bind(primitive: Primitive, operands: tuple[Any, ...], static: Any, weak: boo
     for operand in operands:
         if isinstance(operand, Tracer):
             owner = operand._trace
-            if trace is None or owner.serial > trace.serial:
-                trace = owner
-                innermost = operand
+            if trace is None or (owner is not trace and owner.serial > trace.serial):
+                trace, innermost = owner, operand
     assert trace is not None
     if not trace.alive:
         innermost.check_alive()
-    args = tuple(
-        [
-            x._expr if isinstance(x, Tracer) and x._trace is trace else trace.lift(x)
-            for x in operands
-        ]
-    )
+    lifted = []
+    for operand in operands:
+        own = isinstance(operand, Tracer) and operand._trace is trace
+        lifted.append(operand._expr if own else trace.lift(operand))
+    args = tuple(lifted)
     pairs = tuple(static.items()) if static else ()
     key = node_key(primitive, args, pairs, weak)
     node = find_node(key)
     if node is None:
-        if primitive.elementwise and len(args) > 1:
-            args = _promote(primitive, trace, args)
-        node = primitive.node(args, pairs, weak)
+        promoted = _promote(primitive, trace, args) if primitive.elementwise else args
+        if promoted is args:
+            node = primitive.build(key, args, pairs, weak)
+        else:
+            node = primitive.node(promoted, pairs, weak)
     if trace.recording is not None:
         trace.recording.built(node)
     if isinstance(node.aval, TupleAval):
@@ -362,9 +362,13 @@ _COMPARISONS = (np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.g
 
 def _promote(primitive: Primitive, trace: Trace, args: tuple[Expr, ...]) -> tuple[Expr, ...]:
     """Cast traced Python numbers as NumPy would (NEP 50): at run time they are not weak."""
-    if all(arg.aval.weak for arg in args) or not any(
-        arg.aval.weak and not isinstance(arg, Literal) for arg in args
-    ):
+    all_weak, some = True, False
+    for arg in args:
+        if not arg.aval.weak:
+            all_weak = False
+        elif not isinstance(arg, Literal):
+            some = True
+    if all_weak or not some:
         return args
     if primitive.value in _COMPARISONS and any(
         a.aval.weak and a.aval.dtype.kind == "i" for a in args

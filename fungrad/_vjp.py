@@ -279,6 +279,8 @@ def _fit(part: Any, node: Expr, aval: Aval) -> Any:
             f"the vjp rule of {node.primitive} gave {meaning} for an operand {aval} that is being "
             "differentiated"
         )
+    if part.aval is aval:
+        return part
     if part.shape != aval.shape:
         if not _broadcasts(aval.shape, part.shape):
             raise CotangentError(

@@ -251,6 +251,9 @@ def _is_0d_mask(item: Any) -> bool:
 
 def _getitem(x: Any, index: Any) -> Any:
     """``x[index]`` in all of NumPy's forms; masks are resolved when the program is traced."""
+    basic = _basic(x.shape, index if type(index) is tuple else (index,))
+    if basic is not None:
+        return getitem_p(x, index=basic) if any(item != slice(None) for item in basic) else x
     static: list[Any] = []
     arrays: list[Any] = []
     axis = 0
@@ -293,6 +296,21 @@ def _getitem(x: Any, index: Any) -> Any:
         sizes = iter(x.shape)
         return x.reshape(tuple([1 if item is None else next(sizes) for item in static]))
     return getitem_p(x, *arrays, index=tuple(static))
+
+
+def _basic(shape: tuple[int, ...], items: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """The canonical index, the short way, if it is one of slices and of integers in range."""
+    if len(items) > len(shape):
+        return None
+    static: list[Any] = []
+    for item, size in zip(items, shape, strict=False):
+        if type(item) is slice:
+            static.append(_canonical(item, size))
+        elif type(item) is int and -size <= item < size:
+            static.append(item % size)
+        else:
+            return None
+    return *static, *[slice(None)] * (len(shape) - len(items))
 
 
 def _keeps_apart(static: list[Any]) -> bool:

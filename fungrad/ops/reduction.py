@@ -26,6 +26,8 @@ def axes_of(a: Any, axis: Any) -> Axes:
     """``axis`` as a sorted tuple of non-negative axes of ``a``; NumPy's errors."""
     if axis is None:
         return tuple(range(a.ndim))
+    if type(axis) is int and -a.ndim <= axis < a.ndim:
+        return (axis % a.ndim,)
     return tuple(sorted(normalize_axis_tuple(axis, a.ndim)))
 
 
@@ -231,8 +233,11 @@ def mean(
     count: Any = _count(a, axes)
     if where is not True:
         count = np.sum(np.broadcast_to(where, a.shape), axis=axes, keepdims=keepdims)
-    result = np.sum(a, axis=axes, dtype=inner, keepdims=keepdims, where=where) / count
+    result = sum(a, axes, inner, keepdims=keepdims, where=where) / count
     return result.astype(np.float16) if small else result
+
+
+_mean = mean  # `var` has a parameter of that name
 
 
 @implements(np.var)
@@ -250,7 +255,7 @@ def var(
     """``np.var``: the mean of squared distances from the mean, over ``n - ddof``."""
     axes = axes_of(a, axis)
     if mean is None:
-        mean = np.mean(a, axis=axes, dtype=dtype, keepdims=True, where=where)
+        mean = _mean(a, axes, dtype, keepdims=True, where=where)
     distance = a - mean
     power = (
         (distance * np.conjugate(distance)).real
@@ -263,7 +268,7 @@ def var(
     else:
         sizes = np.sum(np.broadcast_to(where, a.shape), axis=axes, keepdims=keepdims)
         count = np.maximum(sizes - ddof, 0)
-    return np.sum(power, axis=axes, dtype=dtype, keepdims=keepdims, where=where) / count
+    return sum(power, axes, dtype, keepdims=keepdims, where=where) / count
 
 
 def max_of(a: float, b: float) -> float:

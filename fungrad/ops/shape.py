@@ -59,6 +59,9 @@ def reshape(a: Any, shape: Any, order: str = "C", copy: Any = None) -> Any:
 
 def _completed(old: tuple[int, ...], shape: Any) -> tuple[int, ...]:
     """The new shape with -1 replaced, after NumPy's checks."""
+    plain = type(shape) is tuple and all(type(n) is int and n > 0 for n in shape)
+    if plain and math.prod(shape) == math.prod(old):
+        return tuple(shape)
     sizes = [operator.index(n) for n in (shape if np.iterable(shape) else (shape,))]
     total, known = math.prod(old), math.prod(n for n in sizes if n != -1)
     if sizes.count(-1) == 1 and known and total % known == 0:

@@ -29,7 +29,7 @@ def aval_of_leaf(leaf: Any) -> Aval:
     return leaf.aval if isinstance(leaf, Tracer) else aval_of(leaf)
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, slots=False)  # made at every call: faster without slots
 class Chosen:
     """The arguments that a transform works on, as leaves, and the way back to a call.
 
