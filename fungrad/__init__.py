@@ -8,7 +8,7 @@ from fungrad import errors, extend, nn, optim, random, testing, tree
 from fungrad._config import config
 from fungrad._graph import Graph
 from fungrad.control import cond, fori_loop, scan, switch, while_loop
-from fungrad.custom import checkpoint, custom_vjp
+from fungrad.custom import checkpoint, custom_jvp, custom_vjp
 from fungrad.ops.scatter import at
 from fungrad.transforms import (
     derivative,
@@ -37,6 +37,7 @@ __all__ = [
     "checkpoint",
     "cond",
     "config",
+    "custom_jvp",
     "custom_vjp",
     "derivative",
     "elementwise_grad",

@@ -5,6 +5,7 @@ calls are single nodes while a derivative can still be taken of them.
 """
 
 from fungrad.custom.checkpoint import checkpoint
+from fungrad.custom.jvp import CustomJVP, custom_jvp
 from fungrad.custom.vjp import CustomVJP, custom_vjp
 
-__all__ = ["CustomVJP", "checkpoint", "custom_vjp"]
+__all__ = ["CustomJVP", "CustomVJP", "checkpoint", "custom_jvp", "custom_vjp"]

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from fungrad._aval import Aval, aval_of
+from fungrad._aval import Aval, aval_of, is_number_like
 from fungrad._tracer import Tracer
 from fungrad._tree import TreeDef, flatten
 from fungrad.errors import ArgumentError
@@ -48,6 +48,12 @@ class Call:
     def tracers(self) -> list[Tracer]:
         """The traced leaves."""
         return [self.leaves[i] for i in self.traced]
+
+    @property
+    def numeric(self) -> dict[int, Aval]:
+        """What is known of the leaves that are numbers, by their place among the leaves."""
+        avals = {i: aval_of(leaf) for i, leaf in enumerate(self.leaves) if is_number_like(leaf)}
+        return avals | dict(zip(self.traced, self.avals, strict=True))
 
     def without_tracers(self) -> Call:
         """The same for later, when the tracers are dead; it does not keep them alive."""

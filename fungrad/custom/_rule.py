@@ -21,8 +21,10 @@ from fungrad._graph import Graph, make_graph
 from fungrad._primitive import Unwritten
 from fungrad._trace import Result, Traced, trace_flat
 from fungrad._tracer import Tracer, Unknown
+from fungrad._tree import check_same_structure, flatten
 from fungrad.custom._arguments import Call, Function, aval_of_leaf, call_of, positional, positions
 from fungrad.custom._call import Deferred, LazyRule, Rule, closed, custom_call, rearranged
+from fungrad.errors import OutputTypeError, ShapeMismatchError
 
 _running = threading.local()
 _UNKNOWN = Unknown("is not known where the derivative of a custom rule is taken")
@@ -46,6 +48,30 @@ class Outcome:
 
     result: Result
     avals: tuple[Aval, ...]
+
+    def check(self, result: Any, name: str, rule: str) -> None:
+        """Raise unless a rule gave the same kind of result as the function."""
+        leaves, tree = flatten(result)
+        check_same_structure(self.result.tree, tree, name, f"{name} by {rule}")
+        avals = iter(self.avals)
+        for i, (leaf, path) in enumerate(zip(leaves, tree.paths(), strict=True)):
+            if i not in self.result.opaque:
+                want, got = next(avals), aval_of_leaf(leaf)
+                if (got.shape, got.dtype) != (want.shape, want.dtype):
+                    raise ShapeMismatchError(
+                        f"{name}{path} is {want}, but {got} by {rule}; write: a rule that returns "
+                        "what the function does"
+                    )
+
+
+def pair_of(out: Any, rule: str, names: str) -> tuple[Any, Any]:
+    """The two things that a rule returned."""
+    if not isinstance(out, (tuple, list)) or len(out) != 2:
+        raise OutputTypeError(
+            f"{rule} must return a pair, but it returned a {type(out).__name__}; write: "
+            f"return {names}"
+        )
+    return out[0], out[1]
 
 
 class WithRule:
