@@ -8,7 +8,7 @@ from fungrad import errors, extend, nn, optim, random, testing, tree
 from fungrad._config import config
 from fungrad._graph import Graph
 from fungrad.control import cond, fori_loop, scan, switch, while_loop
-from fungrad.custom import checkpoint, custom_jvp, custom_vjp
+from fungrad.custom import ShapeDtypeStruct, checkpoint, custom_jvp, custom_vjp, pure_callback
 from fungrad.ops.scatter import at
 from fungrad.transforms import (
     derivative,
@@ -33,6 +33,7 @@ from fungrad.transforms import (
 __version__ = "0.1.0"
 __all__ = [
     "Graph",
+    "ShapeDtypeStruct",
     "at",
     "checkpoint",
     "cond",
@@ -55,6 +56,7 @@ __all__ = [
     "linearize",
     "nn",
     "optim",
+    "pure_callback",
     "random",
     "scan",
     "source",

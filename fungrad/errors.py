@@ -236,6 +236,14 @@ class CotangentError(FungradError, ValueError):
     """
 
 
+class CallbackError(FungradError, ValueError):
+    """A function called by ``pure_callback`` returned something else than was announced.
+
+    Fails: ``fg.pure_callback(np.mean, x, x)``. Write: ``fg.pure_callback(np.mean,
+    fg.ShapeDtypeStruct(()), x)``.
+    """
+
+
 class ArgumentError(FungradError, TypeError):
     """A transform was told to work on arguments that the call does not have.
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import fungrad as fg
-from tests._domains import Row, on
+from tests._domains import Case, Operand, Row, on
 
 
 @fg.custom_vjp
@@ -68,6 +68,15 @@ def _several_steps(a: Any, b: Any) -> Any:
 
 CHECKPOINTED = fg.checkpoint(_several_steps)
 
+
+def _square(x: Any) -> Any:
+    return fg.pure_callback(np.square, x, x)
+
+
+def _square_at_once(x: Any) -> Any:
+    return fg.pure_callback(np.square, x, x, vectorized=True)
+
+
 CALLS = {
     "custom_call": Row(
         (
@@ -88,6 +97,15 @@ CALLS = {
         ),
         oracle=_several_steps,
         gradient_dtypes=("float32", "float64", "complex128"),
+    ),
+    "pure_callback": Row(
+        (
+            Case("()", _square, (Operand((), varies=False),)),
+            Case("(2, 3)", _square, (Operand((2, 3), varies=False),)),
+            Case("(0,)", _square, (Operand((0,), varies=False),)),
+            Case("at once", _square_at_once, (Operand((3,), varies=False),)),
+        ),
+        oracle=np.square,
     ),
     "constant": Row(
         (on("(3,)", _second_derivative, (3,)),),

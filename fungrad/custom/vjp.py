@@ -81,33 +81,57 @@ class CustomVJP(WithRule):
         out = forward(*call.complete(traced))
         result, residuals = pair_of(out, f"the forward rule of {self._name}", "result, residuals")
         outcome.check(result, f"the result of {self._name}", "its forward rule")
-        # The result's leaves that are no part of the program (numbers, strings) have no cotangent.
-        still = {i: 0.0 if is_number_like(x) else x for i, x in outcome.result.opaque.items()}
-        ct = attrs.evolve(outcome.result, opaque=still).rebuild(further)
-        parts = backward(*call.fixed_args, residuals, ct)
-        if not isinstance(parts, (tuple, list)) or len(parts) != len(call.places):
-            found = len(parts) if isinstance(parts, (tuple, list)) else f"a {type(parts).__name__}"
-            raise CotangentError(
-                f"the backward rule of {self._name} gave {found} instead of a tuple of "
-                f"{len(call.places)} cotangents; write: return a tuple, one for each argument, "
-                "such as (ct,)"
-            )
-        leaves = matched(
-            call.tree,
-            tuple(parts),
-            f"the arguments of {self._name}",
-            "the cotangents by its backward rule",
-        )
-        avals = call.numeric
-        cts = []
-        for i, (part, path) in enumerate(zip(leaves, call.paths(), strict=True)):
-            if i in avals:
-                what = f"the backward rule of {self._name} gave for {path}, {avals[i]}, a cotangent"
-                ct = fitted(part, avals[i], traced[0], what)
-                if i in call.traced:
-                    cts.append(ct)
-        return cts
+        parts = backward(*call.fixed_args, residuals, cotangent_of(outcome, further))
+        return cotangents(parts, call, traced[0], f"the backward rule of {self._name}")
 
     def _finished(self, graph: Graph, call: Call, outcome: Outcome) -> Graph:
         avals = [*[node.aval for node in graph.inputs], *outcome.avals]
         return make_graph(avals, graph.outputs)
+
+
+class GivenResult(WithRule):
+    """A function with a rule for reverse mode that is given the result."""
+
+    def __init__(self, f: Function, rule: Function, name: str) -> None:
+        super().__init__(f, ())
+        self._name = name
+        self.__rules__ = (rule,)
+
+    def _further(self, call: Call, outcome: Outcome) -> list[Aval]:
+        return [*[aval.with_weak(False) for aval in outcome.avals], *outcome.avals]
+
+    def _run(
+        self, call: Call, outcome: Outcome, traced: list[Tracer], further: list[Tracer]
+    ) -> Any:
+        count = len(outcome.avals)
+        ct, result = cotangent_of(outcome, further[:count]), outcome.result.rebuild(further[count:])
+        parts = self.__rules__[0](ct, result, *call.complete(traced))
+        return cotangents(parts, call, traced[0], f"the vjp rule of {self._name}")
+
+    def _finished(self, graph: Graph, call: Call, outcome: Outcome) -> Graph:
+        return graph
+
+
+def cotangent_of(outcome: Outcome, numbers: list[Tracer]) -> Any:
+    """The cotangent of a result, of its structure."""
+    # Leaves that are no part of the program (numbers, strings) have no cotangent.
+    still = {i: 0.0 if is_number_like(x) else x for i, x in outcome.result.opaque.items()}
+    return attrs.evolve(outcome.result, opaque=still).rebuild(numbers)
+
+
+def cotangents(parts: Any, call: Call, near: Tracer, rule: str) -> list[Any]:
+    """The cotangents of the traced leaves, from those of the arguments that ``rule`` gave."""
+    if not isinstance(parts, (tuple, list)) or len(parts) != len(call.places):
+        found = len(parts) if isinstance(parts, (tuple, list)) else f"a {type(parts).__name__}"
+        raise CotangentError(
+            f"{rule} gave {found} instead of a tuple of {len(call.places)} cotangents; write: "
+            "return a tuple, one for each argument, such as (ct,)"
+        )
+    leaves = matched(call.tree, tuple(parts), "the arguments", f"the cotangents by {rule}")
+    avals, cts = call.numeric, []
+    for i, (part, path) in enumerate(zip(leaves, call.paths(), strict=True)):
+        if i in avals:
+            ct = fitted(part, avals[i], near, f"{rule} gave for {path}, {avals[i]}, a cotangent")
+            if i in call.traced:
+                cts.append(ct)
+    return cts
