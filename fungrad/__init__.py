@@ -8,7 +8,15 @@ from fungrad import errors, extend, nn, optim, random, testing, tree
 from fungrad._config import config
 from fungrad._graph import Graph
 from fungrad.control import cond, fori_loop, scan, switch, while_loop
-from fungrad.custom import ShapeDtypeStruct, checkpoint, custom_jvp, custom_vjp, pure_callback
+from fungrad.custom import (
+    ShapeDtypeStruct,
+    checkpoint,
+    custom_jvp,
+    custom_vjp,
+    fixed_point,
+    pure_callback,
+    root,
+)
 from fungrad.ops.scatter import at
 from fungrad.transforms import (
     derivative,
@@ -44,6 +52,7 @@ __all__ = [
     "elementwise_grad",
     "errors",
     "extend",
+    "fixed_point",
     "fori_loop",
     "grad",
     "hessian",
@@ -58,6 +67,7 @@ __all__ = [
     "optim",
     "pure_callback",
     "random",
+    "root",
     "scan",
     "source",
     "stop_gradient",

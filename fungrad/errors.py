@@ -244,6 +244,14 @@ class CallbackError(FungradError, ValueError):
     """
 
 
+class ConvergenceError(FungradError, ArithmeticError):
+    """An equation was not solved: after all steps the residual was still too large.
+
+    Fails: ``fg.root(lambda x: x**2 + 1, 1.0)``, which has no real solution. Write: another equation,
+    or an ``x0`` nearer to the solution.
+    """
+
+
 class ArgumentError(FungradError, TypeError):
     """A transform was told to work on arguments that the call does not have.
 

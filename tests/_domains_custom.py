@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 import fungrad as fg
-from tests._domains import Case, Operand, Row, on
+from fungrad.custom._linear import linear_solve
+from tests._domains import Case, Operand, Row, on, within
 
 
 @fg.custom_vjp
@@ -77,6 +78,17 @@ def _square_at_once(x: Any) -> Any:
     return fg.pure_callback(np.square, x, x, vectorized=True)
 
 
+_SKEW = np.triu(np.full((4, 4), 0.3), 1) - np.tril(np.full((4, 4), 0.2), -1)
+
+
+def _solved(d: Any, b: Any) -> Any:
+    def product(v: Any, d: Any) -> Any:
+        until = np.cumsum(v)
+        return d * v + 0.3 * (np.sum(v) - until) - 0.2 * (until - v)
+
+    return linear_solve(d, b, product=fg.trace(product, b, d))
+
+
 CALLS = {
     "custom_call": Row(
         (
@@ -106,6 +118,14 @@ CALLS = {
             Case("at once", _square_at_once, (Operand((3,), varies=False),)),
         ),
         oracle=np.square,
+    ),
+    "linear_solve": Row(
+        (Case("(4,), (4,)", _solved, (Operand((4,), within(1.0, 2.0)), Operand((4,)))),),
+        oracle=lambda d, b: np.linalg.solve(np.diag(d) + _SKEW, b),
+        exact=False,
+        dtypes=("float64",),
+        gradient_dtypes=("float64",),
+        rounding=100.0,
     ),
     "constant": Row(
         (on("(3,)", _second_derivative, (3,)),),

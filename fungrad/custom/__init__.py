@@ -6,6 +6,7 @@ calls are single nodes while a derivative can still be taken of them.
 
 from fungrad.custom.callback import ShapeDtypeStruct, pure_callback
 from fungrad.custom.checkpoint import checkpoint
+from fungrad.custom.implicit import fixed_point, root
 from fungrad.custom.jvp import CustomJVP, custom_jvp
 from fungrad.custom.vjp import CustomVJP, custom_vjp
 
@@ -16,5 +17,7 @@ __all__ = [
     "checkpoint",
     "custom_jvp",
     "custom_vjp",
+    "fixed_point",
     "pure_callback",
+    "root",
 ]

@@ -106,7 +106,7 @@ def pure_callback(
     rest = [(i, ById(leaf)) for i, leaf in enumerate(leaves) if not numeric[i]]
     outputs, out = flatten(result)
     callback = Callback(
-        ById(function), tree, tuple(rest), out, tuple(map(_announced, outputs)), vectorized
+        _by_id(function), tree, tuple(rest), out, tuple(map(_announced, outputs)), vectorized
     )
     operands = [leaf for leaf, flag in zip(leaves, numeric, strict=True) if flag]
     return out.unflatten(callback_p(*operands, callback=callback, loops=()))
@@ -128,6 +128,15 @@ def _name_of(function: Function) -> str:
     return str(getattr(function, "__name__", type(function).__name__))
 
 
+def _by_id(function: Function) -> Any:
+    # What says by its contents that it is equal to another function is taken at its word.
+    try:
+        hash(function)
+    except TypeError:
+        return ById(function)
+    return function
+
+
 @attrs.frozen(eq=False)
 class ById:
     """A value, equal to itself only."""
@@ -139,6 +148,10 @@ class ById:
 
     def __hash__(self) -> int:
         return id(self.value)
+
+    def __call__(self, *args: Any) -> Any:
+        """Call the value, which is a function."""
+        return self.value(*args)
 
 
 @attrs.frozen
@@ -154,7 +167,7 @@ class Callback:
         vectorized: whether it takes all examples of a batch at once.
     """
 
-    function: ById
+    function: Function
     tree: TreeDef
     rest: tuple[tuple[int, ById], ...]
     out: TreeDef
@@ -168,8 +181,8 @@ class Callback:
             rest[i].value if i in rest else _locked(next(numbers))
             for i in range(self.tree.num_leaves)
         ]
-        name = _name_of(self.function.value)
-        leaves, tree = flatten(self.function.value(*self.tree.unflatten(leaves)))
+        name = _name_of(self.function)
+        leaves, tree = flatten(self.function(*self.tree.unflatten(leaves)))
         check_same_structure(self.out, tree, "the announced result", f"what {name} returned")
         return tuple(map(self._checked, leaves, self.avals, tree.paths()))
 
@@ -186,7 +199,7 @@ class Callback:
             found = f"{array.dtype}{list(array.shape)}"
         batch = " (vectorized=True promises a leading axis of examples)" if self.vectorized else ""
         raise CallbackError(
-            f"{_name_of(self.function.value)} returned {found}{path and f' at {path}'}, but "
+            f"{_name_of(self.function)} returned {found}{path and f' at {path}'}, but "
             f"pure_callback was told {aval}{batch}; write: fg.ShapeDtypeStruct(shape, dtype) as "
             "it is, or return that"
         )
@@ -229,7 +242,7 @@ def _aval(*operands: Aval, callback: Callback, loops: Loops) -> Any:
 
 
 def _vjp(ct: Any, y: Any, *operands: Any, callback: Callback, loops: Loops) -> list[Any]:
-    name = _name_of(callback.function.value)
+    name = _name_of(callback.function)
     reason = f"nothing is known of {name}; write: fg.pure_callback(..., vjp=rule)"
     return [Unwritten(reason)] * len(operands)
 
