@@ -218,6 +218,8 @@ def observe(*values: Any, exempt: Mapping[int, Any] = MappingProxyType({})) -> E
                 if id(value) not in exempt:
                     contents.append(inside)
             pending += _behind(value)
+            if "__rules__" in _own(value):  # a rule may be stated again
+                names.append((_own(value).get, "__rules__", _own(value)["__rules__"]))
             spaces += [(space, set()) for space in _namespaces(value)]
             if isinstance(value, FunctionType):
                 for name in ("__defaults__", "__kwdefaults__"):
