@@ -69,11 +69,8 @@ class Graph:
     def __str__(self) -> str:
         return listing(self)
 
-    def __copy__(self) -> Graph:
-        return self  # immutable
-
-    def __deepcopy__(self, memo: Any) -> Graph:
-        return self
+    def __reduce__(self) -> Any:
+        raise TypeError("a Graph can't be pickled or copied: trace the function where it is needed")
 
 
 @contextmanager

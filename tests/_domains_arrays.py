@@ -11,7 +11,7 @@ from fungrad._aval import tuple_aval
 from fungrad._primitive import primitive
 from fungrad._tracer import Tracer
 from fungrad.ops.creation import arange_like, eye
-from fungrad.ops.indexing import ARRAY, scatter_add_p
+from fungrad.ops.indexing import ARRAY, scatter_add_p, scatter_sum_p
 from fungrad.ops.shape import number_p
 from tests._domains import (
     COMPLEX,
@@ -67,6 +67,32 @@ def _scattered(index: tuple[Any, ...], shape: Shape) -> Function:
     return loop
 
 
+def _scatter_sums() -> Row:
+    """A sum of several, against adding up whole arrays."""
+    x = slice(None)
+    table: list[tuple[tuple[Any, ...], Shape]] = [
+        (((slice(0, 3),), (slice(1, 4),)), (4,)),
+        (((0,), (2,), (0,)), (3,)),
+        (((1, x), (x, 1), (slice(1, 2), slice(0, 2))), (2, 3)),
+        (((x, slice(0, 0)), (x, slice(1, 3))), (2, 3)),
+        (((x,), (x,)), (3,)),
+    ]
+
+    def case(indices: tuple[Any, ...], shape: Shape) -> Case:
+        def plain(*cts: Any) -> Any:
+            wholes = [_scattered(i, shape)(ct) for i, ct in zip(indices, cts, strict=True)]
+            return sum(wholes[1:], wholes[0])
+
+        return Case(
+            f"{indices} of {shape}",
+            lambda *cts: scatter_sum_p(*cts, indices=indices, shape=shape),
+            tuple([Operand(np.empty(shape)[index].shape) for index in indices]),
+            plain,
+        )
+
+    return Row(tuple(case(indices, shape) for indices, shape in table))
+
+
 def _scatter_rows() -> Row:
     x = slice(None)
     table: list[tuple[tuple[Any, ...], Shape, Shape, tuple[tuple[Shape, int, int], ...]]] = [
@@ -113,6 +139,8 @@ GETITEM = (
     on("reversed, partly", lambda x: x[2:0:-1], (4, 2)),
     on("step", lambda x: x[::2, 1::3], (5, 7)),
     on("empty slice", lambda x: x[1:1], (4, 2)),
+    on("new axis", lambda x: x[None], (3,)),
+    on("new axes of 0-d", lambda x: x[None, ..., None], ()),
     on("new axis between", lambda x: x[:, None, 1:], (2, 3)),
     on("ellipsis", lambda x: x[..., 0], (2, 3, 4)),
     on("ellipsis between", lambda x: x[1, ..., 0], (2, 3, 4)),
@@ -278,6 +306,7 @@ OTHER: dict[str, Row] = {
            (5,), ((5,), -9, 9), ((5,), -9, 9)),
     )),
     "scatter_add": _scatter_rows(),
+    "scatter_sum": _scatter_sums(),
     "matmul": Row(MATMUL, definition=_loop_product),
     "vecdot": Row(tuple(
         on(f"{a} and {b}", lambda x, y: np.vecdot(x, y), a, b)

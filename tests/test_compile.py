@@ -198,8 +198,10 @@ def assert_safe(text):
     (function,) = tree.body
     assert isinstance(function, ast.FunctionDef)
     kinds = {type(statement) for statement in function.body}
-    assert kinds <= {ast.Assign, ast.Delete, ast.Return}
-    targets = [s.targets[0].id for s in function.body if isinstance(s, ast.Assign)]
+    assert kinds <= {ast.Assign, ast.AugAssign, ast.Delete, ast.Return}
+    targets = [s.targets[0] for s in function.body if isinstance(s, ast.Assign)]
+    # Pieces of an array are filled one after the other.
+    targets = [target.id for target in targets if not isinstance(target, ast.Subscript)]
     assert len(set(targets)) == len(targets)  # one assignment per node
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fungrad._expr import Expr, Literal
+from fungrad._intern import bits_key
 from fungrad._primitive import kind_of, promoted_dtypes
 from fungrad.compile.blocks import halves, rows
 
@@ -74,8 +75,15 @@ class Constants:
                 return self.array(arg.value, dtype) or self.value(arg.value)
         return self.value(arg.value)
 
+    def number(self, value: Any, dtype: np.dtype[Any]) -> str:
+        """The name of a number of that dtype: as a 0-d array, with which arrays compute fastest."""
+        return self.array(value, dtype) or self.value(dtype.type(value))
+
     def array(self, value: Any, dtype: np.dtype[Any]) -> str | None:
         """The name of a 0-d array, if ``value`` can be converted without a warning."""
+        key = ("array", bits_key(value), dtype)
+        if key in self._names:
+            return self._names[key]
         try:
             with np.errstate(all="raise"):
                 number = np.array(value, dtype)
@@ -83,7 +91,7 @@ class Constants:
             return None
         note = f"{number[()]} of dtype {dtype.name}"
         number.flags.writeable = False
-        return self._named("c", ("array", dtype, number.tobytes()), number, note)
+        return self._named("c", key, number, note)
 
     def _named(self, prefix: str, key: Any, value: Any, note: str) -> str:
         name = self._names.get(key)

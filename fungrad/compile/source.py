@@ -6,31 +6,19 @@ reaches the source.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from fungrad._expr import Expr, Literal
 from fungrad._graph import Graph
 from fungrad.compile.blocks import halves, rows, total
+from fungrad.compile.calls import array_of, expression, operand, stacked_numbers, statements
 from fungrad.compile.constants import Constants
 from fungrad.compile.fuse import Group, units
 from fungrad.compile.loops import loop
 from fungrad.compile.memory import Plan, dense_nodes, finishes, plan
 from fungrad.errors import GENERATED
 from fungrad.ops.creation import full
-
-
-def _call(node: Expr, operands: Sequence[str], constants: Constants, static: dict[str, Any]) -> str:
-    primitive = node.primitive
-    assert primitive is not None
-    if callable(primitive.template):
-        return str(primitive.template(operands, constants.value, **static))
-    texts = {name: constants.value(value) for name, value in static.items()}
-    if primitive.template is None:
-        function = constants.function(primitive.value, primitive.name)
-        arguments = [*operands, *[f"{name}={text}" for name, text in texts.items()]]
-        return f"{function}({', '.join(arguments)})"
-    return primitive.template.format(*operands, **texts)
 
 
 class _Writer:
@@ -44,6 +32,7 @@ class _Writer:
         self._plan: Plan = plan(graph, self._units, dense)
         self._names: dict[Expr, str] = {node: f"x{i}" for i, node in enumerate(graph.inputs)}
         self._numbers = {node: i for i, node in enumerate(graph.nodes)}
+        self._absorbed = self._reshaped_numbers()
         self._functions: list[str] = []
         self._lines: list[tuple[str, str]] = []
 
@@ -71,23 +60,50 @@ class _Writer:
         ]
         return "\n".join(source) + "\n"
 
+    def _reshaped_numbers(self) -> set[Expr]:
+        """Numbers made arrays of one entry, for nobody but concatenations that take numbers."""
+        others: set[Expr] = set(self.graph.outputs)
+        takers = []
+        for node in self.graph.nodes:
+            if stacked_numbers(node) is None:
+                others.update(node.args)
+            else:
+                takers.append(node)
+        refused = {node for node in takers if not others.isdisjoint(node.args)}
+        while refused:  # whose operands are then written, and known to all
+            others.update([arg for node in refused for arg in node.args])
+            takers = [node for node in takers if node not in refused]
+            refused = {node for node in takers if not others.isdisjoint(node.args)}
+        return {arg for node in takers for arg in node.args}
+
     def _text(self, node: Expr, arg: Expr) -> str:
-        if isinstance(arg, Literal):
-            return self.constants.operand(node, arg)
-        return self._names[arg]
+        return operand(node, arg, self._names.get(arg), self.constants)
 
     def _operation(self, node: Expr, dead: list[Expr]) -> None:
+        constants = self.constants
         if node.primitive is full and not node.aval.shape:
-            number = node.aval.dtype.type(dict(node.static)["value"])
-            self._names[node] = self.constants.value(number)
+            self._names[node] = constants.number(dict(node.static)["value"], node.aval.dtype)
             return
-        operands = [self._text(node, arg) for arg in node.args]
-        text = _call(node, operands, self.constants, dict(node.static))
-        buffer = self._plan.out.get(node)
-        if buffer is not None:
-            text = f"{text[:-1]}, out={self._names[buffer]})"
-        self._names[node] = name = f"t{self._numbers[node]}"
-        self._lines.append((f"{name} = {text}{self._forget(dead)}", str(node.aval)))
+        if node in self._absorbed:
+            return
+        name = f"t{self._numbers[node]}"
+        numbers = stacked_numbers(node)
+        if numbers is not None and self._absorbed.issuperset(node.args):
+            texts = [self._text(node, number) for number in numbers]
+            lines = [f"{name} = {array_of(texts, constants.value(node.aval.dtype))}"]
+        else:
+            operands = [self._text(node, arg) for arg in node.args]
+            lines = statements(node, name, operands, constants) or []
+            if not lines:
+                text = expression(node, operands, constants, dict(node.static))
+                buffer = self._plan.out.get(node)
+                if buffer is not None:
+                    text = f"{text[:-1]}, out={self._names[buffer]})"
+                lines = [f"{name} = {text}"]
+        self._names[node] = name
+        lines[-1] += self._forget(dead)
+        self._lines += [(line, "") for line in lines[:-1]]
+        self._lines.append((lines[-1], str(node.aval)))
 
     def _group(self, group: Group, dead: list[Expr]) -> None:
         constants, names = self.constants, self._names
@@ -105,7 +121,9 @@ class _Writer:
                 text = f"np.empty({shape}, {dtype})" if buffer is None else names[buffer]
             self._names[node] = name
             self._lines.append((f"{name} = {text}", str(node.aval)))
-        lines, run = loop(group, f"g{len(self._functions)}", names, self._numbers, constants, _call)
+        lines, run = loop(
+            group, f"g{len(self._functions)}", names, self._numbers, constants, expression
+        )
         self._functions.append("\n".join(lines))
         self._lines.append((f"{run}{self._forget(dead)}", ""))
         for node in group.nodes:
@@ -116,7 +134,8 @@ class _Writer:
                 self._lines.append((f"{name} = {call}", str(node.aval)))
 
     def _forget(self, dead: list[Expr]) -> str:
-        names = [self._names[node] for node in dead if node in self._names]
+        # Numbers are not worth the time.
+        names = [self._names[n] for n in dead if n in self._names and n.aval.shape]
         dropped = [name for name in names if name[0] == "t"]
         return f"; del {', '.join(dropped)}" if dropped else ""
 

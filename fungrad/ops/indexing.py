@@ -9,8 +9,7 @@ import attrs
 import numpy as np
 
 from fungrad._aval import Aval, is_array, make_aval
-from fungrad._codec import markers
-from fungrad._primitive import INDEX, answer, primitive
+from fungrad._primitive import INDEX, Primitive, answer, primitive
 from fungrad._tracer import Tracer, concrete_array
 from fungrad.ops.creation import arange_like
 
@@ -23,7 +22,7 @@ class _ArrayPlace:
         return "array"
 
 
-ARRAY = markers["array"] = _ArrayPlace()
+ARRAY = _ArrayPlace()
 Index = tuple[Any, ...]
 """One entry for each axis: an int, a slice, ``ARRAY``; and ``None`` for new axes.
 
@@ -49,6 +48,34 @@ def scatter_add_value(ct: Any, *arrays: Any, index: Index, shape: tuple[int, ...
     else:
         out[index] = ct
     return out
+
+
+def scatter_sum_value(*cts: Any, indices: tuple[Index, ...], shape: tuple[int, ...]) -> Any:
+    """The sum of arrays of ``shape``, each of them zeros with one of ``cts`` at its index.
+
+    The bits are those of the arrays added one after the other. Only where no array is zero for its
+    index may the sum be -0.0: there it starts from -0.0, to which everything adds exactly.
+    """
+    out = np.zeros(shape, np.result_type(*[ct.dtype for ct in cts]))
+    everywhere = scatter_intersection(indices, shape)
+    if everywhere is not None:
+        out[everywhere] = -0.0
+    for index, ct in zip(indices, cts, strict=True):
+        out[index] += ct
+    return out
+
+
+def scatter_intersection(indices: tuple[Index, ...], shape: tuple[int, ...]) -> Index | None:
+    """What all indices read, of integers and slices of step 1; ``None`` if that is nothing."""
+    common = []
+    for axis, length in enumerate(shape):
+        entries = [index[axis] for index in indices]
+        spans = [range(length)[e if isinstance(e, slice) else slice(e, e + 1)] for e in entries]
+        start, stop = max(span.start for span in spans), min(span.stop for span in spans)
+        if start >= stop:
+            return None
+        common.append(slice(start, stop))
+    return tuple(common)
 
 
 def _is_advanced(item: Any) -> bool:
@@ -188,6 +215,24 @@ scatter_add_p = primitive(
 )
 
 
+scatter_sum_p: Primitive = primitive(
+    "scatter_sum",
+    value=scatter_sum_value,
+    aval=lambda *cts, indices, shape: make_aval(shape, np.result_type(*[ct.dtype for ct in cts])),
+    vjp=lambda ct, y, *cts, indices, shape: tuple([getitem_p(ct, index=i) for i in indices]),
+    batch=lambda batched, size, *cts, indices, shape: scatter_sum_p(
+        *[
+            ct if b else np.broadcast_to(ct, (size, *ct.shape))
+            for ct, b in zip(cts, batched, strict=True)
+        ],
+        indices=tuple([(slice(None), *index) for index in indices]),
+        shape=(size, *shape),
+    ),
+    fresh=True,
+)
+"""A sum of ``scatter_add_p`` without index arrays, for compiled programs."""
+
+
 def _expanded(index: Any, rank: int) -> list[Any]:
     """The index as a list with one entry for each axis, ellipsis and masks spelled out."""
     items: list[Any] = []
@@ -291,10 +336,8 @@ def _getitem(x: Any, index: Any) -> Any:
         axis += 1
     if Ellipsis in static and not _keeps_apart(static):
         static.remove(Ellipsis)
-    if all(item is None or (isinstance(item, slice) and item == slice(None)) for item in static):
-        # Only new axes: the adjoint of a reshape writes no zeros.
-        sizes = iter(x.shape)
-        return x.reshape(tuple([1 if item is None else next(sizes) for item in static]))
+    if all(isinstance(item, slice) and item == slice(None) for item in static):
+        return x
     return getitem_p(x, *arrays, index=tuple(static))
 
 

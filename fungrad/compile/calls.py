@@ -1,0 +1,133 @@
+"""Writing one operation as source.
+
+In: a node, and the text of its operands. Out: the text of an expression, or of statements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fungrad._expr import Expr, Literal
+from fungrad.compile.constants import Constants, tuple_text
+from fungrad.ops import elementwise
+from fungrad.ops.creation import full
+from fungrad.ops.indexing import getitem_p, scatter_add_p, scatter_intersection, scatter_sum_p
+from fungrad.ops.shape import concatenate_p, reshape_p
+
+_OPERATORS = {
+    elementwise.add: "{0} + {1}",
+    elementwise.subtract: "{0} - {1}",
+    elementwise.multiply: "{0} * {1}",
+    elementwise.divide: "{0} / {1}",
+    elementwise.negative: "-{0}",
+    elementwise.square: "{0} * {0}",
+    elementwise.positive: "{0}",
+}
+"""What NumPy's scalars compute by operators to the same bits, ten times faster than by ufuncs.
+
+They raise and warn as ufuncs do. Not ``**``, for which they have another routine.
+"""
+
+
+def is_scalar_arithmetic(node: Expr) -> bool:
+    """Whether ``node`` is written with an operator."""
+    dtype = node.aval.dtype
+    return (
+        node.primitive in _OPERATORS
+        and not node.aval.shape
+        and dtype.kind == "f"
+        and dtype.itemsize in (4, 8)
+        and all(
+            arg.aval.dtype == dtype
+            or (isinstance(arg, Literal) and type(arg.value) in (int, float))
+            for arg in node.args
+        )
+        and not all(isinstance(arg, Literal) for arg in node.args)
+    )
+
+
+def operand(node: Expr, arg: Expr, name: str | None, constants: Constants) -> str:
+    """The text of one operand; ``name`` is that of its value, if it has one."""
+    if isinstance(arg, Literal):
+        return constants.operand(node, arg)
+    if arg.primitive is full and not arg.aval.shape and is_scalar_arithmetic(node):
+        value = arg.aval.dtype.type(dict(arg.static)["value"])
+        if arg.aval.dtype == np.float64 and np.isfinite(value) and not _is_constant(node, arg):
+            return repr(float(value))
+    assert name is not None
+    return name
+
+
+def _is_constant(node: Expr, arg: Expr) -> bool:
+    """Whether all other operands are constants, so that some number must remain NumPy's."""
+    return all(
+        other is arg or isinstance(other, Literal) or other.primitive is full for other in node.args
+    )
+
+
+def expression(
+    node: Expr, operands: Sequence[str], constants: Constants, static: dict[str, Any]
+) -> str:
+    """The value of ``node``."""
+    primitive = node.primitive
+    assert primitive is not None
+    if is_scalar_arithmetic(node):
+        if primitive is elementwise.multiply and "1.0" in operands:
+            return operands[1 - operands.index("1.0")]
+        return _OPERATORS[primitive].format(*operands)
+    if callable(primitive.template):
+        return str(primitive.template(operands, constants.value, **static))
+    texts = {name: constants.value(value) for name, value in static.items()}
+    if primitive.template is None:
+        function = constants.function(primitive.value, primitive.name)
+        arguments = [*operands, *[f"{name}={text}" for name, text in texts.items()]]
+        return f"{function}({', '.join(arguments)})"
+    return primitive.template.format(*operands, **texts)
+
+
+def statements(
+    node: Expr, name: str, operands: Sequence[str], constants: Constants
+) -> list[str] | None:
+    """What fills the array ``name`` piece by piece, where that is how ``node`` is computed."""
+    static = dict(node.static)
+    if node.primitive is scatter_add_p and len(operands) == 1:
+        pieces, sign = [(static["index"], operands[0])], "="
+    elif node.primitive is scatter_sum_p:
+        pieces, sign = list(zip(static["indices"], operands, strict=True)), "+="
+    else:
+        return None
+    shape, dtype = constants.value(node.aval.shape), constants.value(node.aval.dtype)
+    lines = [f"{name} = np.zeros({shape}, {dtype})"]
+    if node.primitive is scatter_sum_p:
+        everywhere = scatter_intersection(static["indices"], node.aval.shape)
+        if everywhere is not None:
+            pieces.insert(0, (everywhere, "-0.0"))
+    assert callable(getitem_p.template)
+    for index, text in pieces:
+        place = getitem_p.template([name], constants.value, index=index)
+        lines.append(f"{place} {'=' if text == '-0.0' else sign} {text}")
+    return lines
+
+
+def stacked_numbers(node: Expr) -> list[Expr] | None:
+    """The numbers of which a concatenation makes an array of one axis, if that is what it does."""
+    if node.primitive is not concatenate_p or len(node.aval.shape) != 1:
+        return None
+    numbers = []
+    for arg in node.args:
+        if (
+            arg.primitive is not reshape_p
+            or arg.args[0].aval.shape
+            or arg.aval is not node.args[0].aval
+        ):
+            return None
+        numbers.append(arg.args[0])
+    return numbers
+
+
+def array_of(numbers: Sequence[str], dtype: str) -> str:
+    """The text of an array of numbers."""
+    return f"np.array({tuple_text(list(numbers))}, {dtype})"

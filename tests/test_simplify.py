@@ -1,0 +1,145 @@
+"""Simplification: what each pass does, and that none of them changes a bit."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import fungrad as fg
+from fungrad._evaluate import interpret
+from fungrad._rewrites import PASSES
+from fungrad._simplify import simplify
+from fungrad._vjp import gradient, pullback
+from fungrad.compile.source import build
+from tests._checks import graph_of, normal_like, same_bits
+from tests.laws.programs import programs, share
+
+
+def names(f, *args, without=()):
+    graph = simplify(graph_of(f, args)[0], frozenset(without))
+    return [node.primitive.name for node in graph.nodes]
+
+
+x, m = np.linspace(-2, 2, 5), np.linspace(-1, 1, 12).reshape(4, 3)
+EFFECTS = {
+    "neutral": (lambda x: (x * 1 - 0) / 1.0 + np.negative(-x), x, ["add"]),
+    "constants": (lambda x: x + np.ones_like(x) * (np.zeros_like(x) + 3), x, ["full", "add"]),
+    "views": (
+        lambda m: np.broadcast_to(m[:, :1][:, 0][:, None], (4, 3)) * m[None].transpose(1, 2, 0)[:, :, 0],
+        m, None,
+    ),
+    "signs": (lambda x: 2.0 * -np.sin(x) + -x * np.cos(x) - -x, x,
+              ["sin", "multiply", "cos", "multiply", "subtract", "add"]),
+    "scatters": (fg.grad(lambda x: np.sum(x[1:] * x[:-1])), x, ["getitem", "getitem", "scatter_sum"]),
+    "calls": (fg.nn.softplus, x,
+              ["maximum", "absolute", "negative", "exp", "log1p", "add"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EFFECTS)
+def test_what_a_pass_does(name):
+    f, value, expected = EFFECTS[name]
+    with_it, without_it = names(f, value), names(f, value, without=[name])
+    if expected is not None:
+        assert with_it == expected
+    assert with_it != without_it
+
+
+def test_every_pass_has_an_example():
+    assert EFFECTS.keys() == PASSES.keys()
+
+
+def test_broadcasting_is_left_to_the_operations():
+    softmax = lambda m: (lambda e: e / e.sum(1, keepdims=True))(np.exp(m))
+    assert "broadcast_to" not in names(fg.grad(lambda m: np.sum(softmax(m) ** 2)), m)
+    assert "scatter_add" not in names(fg.grad(lambda m: np.sum(m[:, None] * m[None])), m)
+
+
+def test_a_broadcast_number_that_decides_the_dtype_stays():
+    f = lambda a, b: np.broadcast_to(a, (3,)) * b
+    a, b = 2.5, np.ones(3, np.float32)
+    for _ in range(3):
+        same_bits(fg.jit(f)(a, b), f(a, b), "weak")
+
+
+SIGNS = {
+    "a + -b": lambda a, b: a + -b,
+    "-a + b": lambda a, b: -a + b,
+    "a - -b": lambda a, b: a - -b,
+    "-a - b": lambda a, b: -a - b,
+    "-(a - b)": lambda a, b: -(a - b),
+    "-a * b + a": lambda a, b: -a * b + a,
+    "a - a * -b": lambda a, b: a - a * -b,
+    "b + a / -b": lambda a, b: b + a / -b,
+    "-(2 * a)": lambda a, b: -(2 * a),
+    "3 / -a": lambda a, b: 3 / -a,
+    "-a / 3 - -0.0": lambda a, b: -a / 3 - -0.0,
+    "0.0 * -a": lambda a, b: 0.0 * -a,
+    "-np.zeros * a": lambda a, b: np.zeros_like(a) * -a,
+    "twice": lambda a, b: (lambda p: p + (a + p))(-a * b),
+}
+ZEROS = np.array([0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 5e-324, 1e308, -3.5])
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.complex128, np.int64])
+@pytest.mark.parametrize("name", SIGNS)
+def test_signs_of_zero_survive(name, dtype):
+    with np.errstate(all="ignore"):
+        a, b = (v.ravel() for v in np.meshgrid(ZEROS, ZEROS))
+        if dtype is np.int64:
+            a, b = np.arange(-3, 4), np.arange(1, 8)
+        a, b = a.astype(dtype), b.astype(dtype)
+        want, jitted = SIGNS[name](a, b), fg.jit(SIGNS[name])
+        for _ in range(3):
+            same_bits(jitted(a, b), want, name)
+
+
+def test_scattered_zeros_keep_their_signs():
+    f = lambda x: np.sum(x[1:4] * np.array([-0.0, 0.0, -0.0]) + x[:3] * np.array([-0.0, -0.0, 5.0]))
+    graph = graph_of(fg.grad(f), [np.ones(6)])[0]
+    assert "scatter_sum" in [node.primitive.name for node in simplify(graph).nodes]
+    values = graph_of(fg.grad(f), [np.ones(6)])[1]
+    want = interpret(graph, values)
+    got = build(simplify(graph), (True,) * len(values))(*values)
+    same_bits(got[0], want[0], "compiled")
+    assert np.signbit(want[0]).any()
+
+
+@share(2)
+@given(
+    programs(scalar=True, dtypes=("float64", "float32")),
+    st.integers(0, 2**16),
+    st.sets(st.sampled_from([*PASSES])),
+)
+def test_any_choice_of_passes_gives_the_same_bits(program, seed, without):
+    x = program.inputs(seed)
+    graph, values = graph_of(program, x)
+    wrt = tuple(range(len(x)))
+    ct = normal_like(np.random.default_rng(seed), program(*x))
+    for some, operands in (
+        (graph, values),
+        (gradient(graph, wrt, True), values),
+        (pullback(graph, wrt, (0,)), [*values, ct]),
+    ):
+        want = interpret(some, operands)
+        simple = simplify(some, frozenset(without))
+        flags = (True,) * len(operands)
+        for way, got in (
+            ("interpreted", interpret(simple, operands)),
+            ("compiled", build(simple, flags)(*operands)),
+        ):
+            for a, b in zip(got, want, strict=True):
+                same_bits(a, b, f"{way} without {without}")
+
+
+@share(1)
+@given(programs(dtypes=("float64",)), st.integers(0, 2**16), st.sampled_from([*PASSES]))
+def test_wild_values_without_a_pass(program, seed, name):
+    graph, values = graph_of(program, program.inputs(seed))
+    wild = program.wild_inputs(seed)
+    values[: len(wild)] = wild
+    with np.errstate(all="ignore"):
+        want = interpret(graph, values)
+        got = interpret(simplify(graph, frozenset([name])), values)
+    for a, b in zip(got, want, strict=True):
+        same_bits(a, b, f"without {name}")
