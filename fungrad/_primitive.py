@@ -353,6 +353,21 @@ class Part:
 
 
 @attrs.frozen(eq=False)
+class Masked:
+    """A cotangent that is 0 wherever a mask says so, whatever stands in ``value`` there.
+
+    Elementwise rules pass on the value alone, so that a branch which ``np.where`` did not take
+    never turns 0 into NaN by an infinite partial (0 · ∞). Each mask is a condition, and the truth
+    value of it where the cotangent is not 0; the outermost choice comes first. ``clean`` says that
+    the value is 0 outside of them already.
+    """
+
+    value: Any
+    masks: tuple[tuple[Any, bool], ...]
+    clean: bool = False
+
+
+@attrs.frozen(eq=False)
 class Same:
     """One of several results of a batch rule that is the same for all examples."""
 

@@ -14,7 +14,8 @@ import numpy as np
 from fungrad._aval import Aval, StackAval, TupleAval
 from fungrad._expr import Expr, Literal, make_input
 from fungrad._graph import Graph, cut, make_graph, substitute
-from fungrad._primitive import INDEX, ZERO, Part, Unwritten
+from fungrad._masks import added, narrowed, passed, selected, under
+from fungrad._primitive import INDEX, ZERO, Masked, Part, Unwritten
 from fungrad._tracer import Rewrite, Tracer
 from fungrad.errors import CotangentError, UnsupportedFunctionError
 from fungrad.ops.creation import full
@@ -187,13 +188,14 @@ def _backward(trace: Rewrite, graph: Graph, wrt: Positions, seeds: dict[int, Tra
         ct_or_none = cts.pop(node, None)
         if ct_or_none is None or node not in active:
             continue
-        parts = _apply_rule(trace, node, ct_or_none, active)
-        for arg, part in zip(node.args, parts, strict=True):
+        for arg, part in zip(node.args, _parts(trace, node, ct_or_none, active), strict=True):
             if arg in active and part is not ZERO:
                 fitting = part if isinstance(part, Part) else _fit(part, node, arg.aval)
                 _accumulate(cts, arg, fitting)
     inputs = [graph.inputs[i] for i in wrt]
-    results = [cts[node] if node in cts else _full(trace, node.aval, 0) for node in inputs]
+    results = [
+        selected(cts[node]) if node in cts else _full(trace, node.aval, 0) for node in inputs
+    ]
     return [
         (ct if isinstance(ct.aval, StackAval) else cast_like(ct, node.aval))._expr
         for ct, node in zip(results, inputs, strict=True)
@@ -209,9 +211,21 @@ def _accumulate(cts: dict[Expr, Any], node: Expr, ct: Any) -> None:
         cts[node] = plus(cts[node], ct) if node in cts else ct
 
 
-def plus(a: Tracer, b: Tracer) -> Any:
+def plus(a: Any, b: Any) -> Any:
     """The sum of two cotangents of one value."""
+    if isinstance(a, Masked) or isinstance(b, Masked):
+        return added(a, b)
     return stack_add(a, b) if isinstance(a.aval, StackAval) else a + b
+
+
+def _parts(trace: Rewrite, node: Expr, ct: Any, active: set[Expr]) -> Any:
+    """The cotangents of the operands; masks pass by rules that keep entries apart."""
+    if isinstance(ct, Masked):
+        masks = passed(node, ct.masks, [trace.tracer(arg) for arg in node.args])
+        if masks is not None:
+            parts = _apply_rule(trace, node, ct.value, active)
+            return [under(part, own) for part, own in zip(parts, masks, strict=True)]
+    return _apply_rule(trace, node, selected(ct), active)
 
 
 def _apply_rule(trace: Rewrite, node: Expr, ct: Any, active: set[Expr]) -> Any:
@@ -246,8 +260,13 @@ def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
     return len(shape) <= len(to) and all(m in (1, n) for m, n in pairs)
 
 
-def _fit(part: Any, node: Expr, aval: Aval) -> Tracer:
+def _fit(part: Any, node: Expr, aval: Aval) -> Any:
     """Sum ``part`` over what was broadcast and cast it: the cotangent of a value like ``aval``."""
+    if isinstance(part, Masked):
+        masks = narrowed(part.masks, np.shape(part.value), aval.shape)
+        if masks is not None:
+            return Masked(_fit(part.value, node, aval), masks, part.clean)
+        part = selected(part)
     if isinstance(part, Unwritten):
         assert node.primitive is not None
         raise UnsupportedFunctionError(
@@ -277,5 +296,4 @@ def _fit(part: Any, node: Expr, aval: Aval) -> Tracer:
         if part.dtype.kind == "c" and aval.dtype.kind != "c":
             part = np.real(part)
         part = part.astype(aval.dtype)
-    result: Tracer = part
-    return result
+    return part

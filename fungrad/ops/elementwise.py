@@ -17,6 +17,7 @@ import numpy as np
 from fungrad._primitive import (
     INDEX,
     ZERO,
+    Masked,
     Primitive,
     answer,
     answers,
@@ -182,10 +183,10 @@ root = elementwise(
 # --- kinks: ties share evenly --------------------------------------------------------------------
 
 
-def _winner_vjp(ct: Any, y: Any, a: Any, b: Any) -> tuple[Any, Any]:
+def _winner_vjp(ct: Any, y: Any, a: Any, b: Any) -> tuple[Masked, Masked]:
     # Selecting, not multiplying by a mask: 0 * inf would be NaN.
     shared = np.where(np.equal(a, b), ct * 0.5, ct)
-    return np.where(np.equal(y, a), shared, 0), np.where(np.equal(y, b), shared, 0)
+    return Masked(shared, ((np.equal(y, a), True),)), Masked(shared, ((np.equal(y, b), True),))
 
 
 maximum, minimum, fmax, fmin = (
@@ -237,9 +238,8 @@ def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: 
 # --- selection -----------------------------------------------------------------------------------
 
 
-def _where_vjp(ct: Any, y: Any, condition: Any, a: Any, b: Any) -> tuple[Any, Any, Any]:
-    # Selecting, not multiplying: an infinite cotangent must not become NaN on the other side.
-    return ZERO, where(condition, ct, 0), where(condition, 0, ct)
+def _where_vjp(ct: Any, y: Any, condition: Any, a: Any, b: Any) -> tuple[Any, Masked, Masked]:
+    return ZERO, Masked(ct, ((condition, True),)), Masked(ct, ((condition, False),))
 
 
 def where_value(condition: Any, a: Any, b: Any) -> Any:

@@ -336,8 +336,10 @@ def _getitem(x: Any, index: Any) -> Any:
         axis += 1
     if Ellipsis in static and not _keeps_apart(static):
         static.remove(Ellipsis)
-    if all(isinstance(item, slice) and item == slice(None) for item in static):
-        return x
+    if all(item is None or (isinstance(item, slice) and item == slice(None)) for item in static):
+        # Only new axes: the adjoint of a reshape writes no zeros.
+        sizes = iter(x.shape)
+        return x.reshape(tuple([1 if item is None else next(sizes) for item in static]))
     return getitem_p(x, *arrays, index=tuple(static))
 
 

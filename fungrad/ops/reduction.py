@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from fungrad._aval import Aval, make_aval
-from fungrad._primitive import ZERO, Primitive, answer, implements, primitive, result_dtype
+from fungrad._primitive import ZERO, Masked, Primitive, answer, implements, primitive, result_dtype
 from fungrad._protocols import call_answer
 from fungrad.ops.elementwise import root
 
@@ -86,12 +86,12 @@ def _extremum(ufunc: np.ufunc, name: str) -> Primitive:
             )
         return make_aval(reduced_shape(x.shape, axis), x.dtype)
 
-    def vjp(ct: Any, y: Any, x: Any, axis: Axes) -> tuple[Any]:
+    def vjp(ct: Any, y: Any, x: Any, axis: Axes) -> tuple[Masked]:
         wins = np.equal(x, np.expand_dims(y, axis))  # all winners share evenly
         # Among NaNs nobody wins; at least 1 keeps 0/0 from adding a warning.
         share = (ct / np.maximum(wins.sum(axis), 1)).astype(ct.dtype)
         # Selecting, not multiplying by a mask: 0 * inf would be NaN.
-        return (np.where(wins, np.expand_dims(share, axis), 0),)
+        return (Masked(np.broadcast_to(np.expand_dims(share, axis), x.shape), ((wins, True),)),)
 
     record = primitive(
         name,
