@@ -10,6 +10,7 @@ import inspect
 import operator
 import sys
 from collections.abc import Callable, Iterator
+from difflib import get_close_matches
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -23,9 +24,11 @@ from fungrad.errors import (
     ArrayMutationError,
     ConcretizationError,
     MemoryLayoutError,
+    TracerAttributeError,
     TracerConversionError,
     TracerIdentityError,
     TracerMutationError,
+    TruthValueError,
 )
 
 
@@ -204,6 +207,44 @@ def _has_no_memory(name: str) -> Any:
     return property(attribute)
 
 
+_FOR_NUMBERS = (
+    "np.stack([x, y]) or np.array([x, y], like=x) for np.array([x, y]), np.sum(np.stack(numbers)) for "
+    "np.sum(numbers), and give np.array([1.0, 2.0]), not the list, to the transformed function"
+)
+_FOR_ARRAYS = (
+    "np.stack([x, y]) or np.array([x, y], like=x) to build an array, a @ x for a.dot(x), "
+    "np.asarray(a, like=x)[x] for a[x], fg.vmap(f)(x) for np.vectorize(f)(x), x for np.asarray(x)"
+)
+_ELSEWHERE = {
+    "at": "fg.at(x)[index].set(value)",
+    "backward": "fg.grad(f)(x), which gives the gradient of f at x",
+    "block_until_ready": "x; there is nothing to wait for",
+    "cpu": "x; it is on the CPU",
+    "cuda": "x; there is no GPU",
+    "detach": "fg.stop_gradient(x)",
+    "double": "x.astype(np.float64)",
+    "exp": "np.exp(x)",
+    "expand": "np.broadcast_to(x, shape)",
+    "float": "x.astype(np.float32)",
+    "grad": "fg.grad(f)(x), which gives the gradient of f at x",
+    "log": "np.log(x)",
+    "numel": "x.size",
+    "numpy": "x; it takes NumPy's functions",
+    "permute": "x.transpose(axes)",
+    "relu": "fg.nn.relu(x)",
+    "requires_grad": "argnums= of fg.grad, which says what to differentiate with respect to",
+    "requires_grad_": "argnums= of fg.grad, which says what to differentiate with respect to",
+    "sigmoid": "fg.nn.sigmoid(x)",
+    "sqrt": "np.sqrt(x)",
+    "t": "x.T",
+    "tanh": "np.tanh(x)",
+    "to": "x.astype(dtype)",
+    "unsqueeze": "np.expand_dims(x, axis), or x[:, None]",
+    "zero_": "np.zeros_like(x)",
+}
+"""What arrays of other libraries can, and how to say that here."""
+
+
 class ArrayProtocols(Symbolic):
     """Everything that makes an object with an ``aval`` look like an ndarray."""
 
@@ -349,8 +390,19 @@ class ArrayProtocols(Symbolic):
             )
         raise TracerConversionError(
             f"a traced value of shape {self.shape} was to become a plain array, which would lose "
-            "its derivative; write: np.stack([x, y]) or np.array([x, y], like=x) to build an "
-            "array, a @ x for a.dot(x), np.asarray(a, like=x)[x] for a[x], x for np.asarray(x)"
+            f"its derivative; write: {_FOR_ARRAYS if self.shape else _FOR_NUMBERS}"
+        )
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if hasattr(type(self), name):  # a property raised: let it say so
+            object.__getattribute__(self, name)
+        if name.startswith("_"):  # the protocols of others, which ask for them silently
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        close = get_close_matches(name, dir(type(self)), n=1)
+        remedy = _ELSEWHERE.get(name) or (f"x.{close[0]}" if close else "a function of np")
+        raise TracerAttributeError(
+            f"a traced value of shape {self.shape} is like a NumPy array, which has no .{name}; "
+            f"write: {remedy}"
         )
 
     # --- operators ---
@@ -480,6 +532,12 @@ class ArrayProtocols(Symbolic):
     # --- leaving the traced program ---
 
     def __bool__(self) -> bool:
+        if self.size != 1:
+            raise TruthValueError(
+                f"the truth value of an array of shape {self.shape} is ambiguous; write: "
+                "np.where(condition, a, b), np.maximum(x, 0) for max(x, 0), np.logical_and(a, b) "
+                "for `a and b`, or condition.any() or condition.all()"
+            )
         asked = "a Python condition (if, while, and, or, not, bool)"
         return bool(self._concrete(asked, False, bool))
 

@@ -190,6 +190,21 @@ class MemoryLayoutError(FungradError, AttributeError):
     """
 
 
+class TruthValueError(FungradError, ValueError):
+    """A condition is an array of several truth values; NumPy refuses these with a ValueError, too.
+
+    Fails: ``x if x > 0 else 0`` and ``max(x, 0)`` for an array. Write: ``np.where(x > 0, x, 0)`` and
+    ``np.maximum(x, 0)``.
+    """
+
+
+class TracerAttributeError(FungradError, AttributeError):
+    """Code asked a traced value for something that NumPy's arrays do not have.
+
+    Fails: ``x.detach()``, ``x.unsqueeze(0)``. Write: ``fg.stop_gradient(x)``, ``x[None]``.
+    """
+
+
 class EscapedTracerError(FungradError, RuntimeError):
     """A traced value was kept beyond the run of the function it belongs to.
 

@@ -5,8 +5,10 @@ import copy
 import inspect
 import linecache
 import math
+import operator
 import pickle
 import random
+import re
 import statistics
 
 import numpy as np
@@ -39,10 +41,12 @@ from fungrad.errors import (
     PredicateError,
     ShapeMismatchError,
     StaticArgumentError,
+    TracerAttributeError,
     TracerConversionError,
     TracerIdentityError,
     TracerMutationError,
     TreeMismatchError,
+    TruthValueError,
     UnsupportedFunctionError,
 )
 
@@ -71,6 +75,8 @@ BASES = {
     CarryError: TypeError,
     PredicateError: TypeError,
     NonFiniteError: FloatingPointError,
+    TracerAttributeError: AttributeError,
+    TruthValueError: ValueError,
     IncompletePrimitiveError: TypeError,
 }
 
@@ -722,6 +728,49 @@ def infinity():
         fg.jit(lambda x: np.log(x))(np.array([1.0, 0.0, 2.0]))
 
 
+@raises(TruthValueError, "(3,)", "np.where", "np.maximum(x, 0)", ".any()")
+def ambiguous_condition():
+    in_grad(lambda x: x if x > 0 else -x)
+
+
+@raises(TruthValueError, "(0,)")
+def condition_without_entries():
+    fg.jit(lambda x: x if x else -x)(np.ones(0))
+
+
+@raises(TracerAttributeError, "(3,)", ".detach", "fg.stop_gradient(x)")
+def attribute_of_another_library():
+    in_grad(lambda x: x.detach())
+
+
+@raises(TracerAttributeError, ".summ", "x.sum")
+def misspelt_attribute():
+    in_grad(lambda x: x.summ())
+
+
+def test_attributes_that_are_not_there_are_found_missing_silently():
+    def f(x):
+        assert not hasattr(x, "detach")
+        assert not hasattr(x, "__array_interface__")
+        assert getattr(x, "nothing_like_it", None) is None
+        return x
+
+    fg.jit(f)(1.0)
+
+
+def test_the_remedies_for_attributes_of_other_libraries_exist():
+    from fungrad._protocols import _ELSEWHERE
+
+    for name, remedy in _ELSEWHERE.items():
+        assert not hasattr(np.ndarray, name), name
+        for path in re.findall(r"\bnp\.(\w+)", remedy):
+            assert hasattr(np, path), remedy
+        for path in re.findall(r"\bfg\.([\w.]+)", remedy):
+            operator.attrgetter(path)(fg)
+        for path in re.findall(r"\bx\.(\w+)", remedy):
+            assert hasattr(np.ndarray, path), remedy
+
+
 # --- writing -------------------------------------------------------------------------------------
 
 
@@ -1301,12 +1350,6 @@ def test_errors_of_user_code_pass_unchanged():
     for transform in TRANSFORMS.values():
         with pytest.raises(Mine, match="^text$"):
             transform(f)
-
-
-def test_numpys_ambiguous_truth_value_stays():
-    for transform in (fg.jit, fg.grad):
-        with pytest.raises(ValueError, match="truth value"):
-            transform(lambda x: x if x > 0 else -x)(ONES)
 
 
 def test_len_and_iteration_of_a_number():
