@@ -69,8 +69,11 @@ class Graph:
     def __str__(self) -> str:
         return listing(self)
 
-    def __reduce__(self) -> Any:
-        raise TypeError("a Graph can't be pickled or copied: trace the function where it is needed")
+    def __copy__(self) -> Graph:
+        return self  # immutable
+
+    def __deepcopy__(self, memo: Any) -> Graph:
+        return self
 
 
 @contextmanager

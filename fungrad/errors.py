@@ -299,6 +299,14 @@ class BranchError(FungradError, TypeError):
     """
 
 
+class GraphFormatError(FungradError, ValueError):
+    """A graph can't be written as data, or data can't be read as a graph.
+
+    Fails: ``pickle.loads(data)`` of a graph with a primitive of yours that is not declared here.
+    Write: ``import mylab`` before, the module that declares it.
+    """
+
+
 class IncompletePrimitiveError(FungradError, TypeError):
     """A primitive was declared without all of its rules, or twice.
 

@@ -31,6 +31,7 @@ from fungrad.errors import (
     CotangentError,
     EscapedTracerError,
     FungradError,
+    GraphFormatError,
     IncompletePrimitiveError,
     InputTypeError,
     MemoryLayoutError,
@@ -77,6 +78,7 @@ BASES = {
     NonFiniteError: FloatingPointError,
     TracerAttributeError: AttributeError,
     TruthValueError: ValueError,
+    GraphFormatError: ValueError,
     IncompletePrimitiveError: TypeError,
 }
 
@@ -1245,6 +1247,14 @@ def test_jit_after_an_unhashable_argument():
 
 
 # --- rule authors --------------------------------------------------------------------------------
+
+
+@raises(GraphFormatError, "'mylab_gone'", "import the module")
+def primitive_that_is_not_declared_where_a_graph_is_read():
+    from fungrad._codec import decode, encode
+
+    version, inputs, ((_, *row),), outputs = encode(fg.trace(np.sin, 1.0))
+    decode((version, inputs, (("mylab_gone", *row),), outputs))
 
 
 @raises(IncompletePrimitiveError, "vjp", "Unwritten")

@@ -161,7 +161,7 @@ def test_threads_that_drop_and_rebuild():
 # --- immutability ------------------------------------------------------------------------------
 
 
-def test_nodes_and_graphs_are_frozen_and_stay_in_the_process():
+def test_nodes_and_graphs_are_frozen():
     graph = fg.trace(lambda x: np.sin(x) + 1, 1.0)
     for thing, attribute in (
         (graph, "outputs"),
@@ -170,9 +170,10 @@ def test_nodes_and_graphs_are_frozen_and_stay_in_the_process():
     ):
         with pytest.raises(attrs.exceptions.FrozenInstanceError):
             setattr(thing, attribute, ())
-        for leave in (pickle.dumps, copy.copy, copy.deepcopy):
-            with pytest.raises(TypeError, match="pickled or copied"):
-                leave(thing)
+        if thing is not graph:
+            for leave in (pickle.dumps, copy.copy, copy.deepcopy):
+                with pytest.raises(TypeError, match="pickled or copied"):
+                    leave(thing)
         assert thing == thing  # by identity
         assert thing != fg.trace(lambda x: np.cos(x), 1.0)
         hash(thing)

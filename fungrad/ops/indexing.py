@@ -9,6 +9,7 @@ import attrs
 import numpy as np
 
 from fungrad._aval import Aval, is_array, make_aval
+from fungrad._codec import markers
 from fungrad._primitive import INDEX, Primitive, answer, primitive
 from fungrad._tracer import Tracer, concrete_array
 from fungrad.ops.creation import arange_like
@@ -22,7 +23,7 @@ class _ArrayPlace:
         return "array"
 
 
-ARRAY = _ArrayPlace()
+ARRAY = markers["array"] = _ArrayPlace()
 Index = tuple[Any, ...]
 """One entry for each axis: an int, a slice, ``ARRAY``; and ``None`` for new axes.
 
