@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import copyreg
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
+import attrs
 import numpy as np
 
 from fungrad._aval import SCALAR_TYPES, Aval, StackAval, make_aval, stack_aval
@@ -24,10 +25,19 @@ FORMAT = 1
 """Grows when data that was written before can't be read any more."""
 
 Data = tuple[Any, ...]
+T = TypeVar("T")
 _AS_THEY_ARE = (type(None), bool, int, float, str)
 
 markers: dict[str, Any] = {}
 """Objects that stand in statics, by name."""
+records: dict[str, type[Any]] = {}
+"""Classes of records that are statics, by name: data if their fields are."""
+
+
+def record(cls: type[T]) -> type[T]:
+    """Let statics be records of an attrs class of fungrad's own."""
+    records[cls.__name__] = cls
+    return cls
 
 
 def encode(graph: Graph) -> Data:
@@ -147,6 +157,10 @@ def _plain(value: Any, primitive: str) -> Any:
         return "ufunc", getattr(value, "__name__", "")
     if isinstance(value, Aval):
         return "aval", *_plain_aval(value)
+    for name, cls in records.items():
+        if type(value) is cls:
+            fields: Any = attrs.fields(cls)
+            return "record", name, *[_plain(getattr(value, x.name), primitive) for x in fields]
     for name, marker in markers.items():
         if value is marker:
             return "marker", name
@@ -182,6 +196,7 @@ _KINDS: dict[str, Any] = {
     "graph": decode,
     "aval": _aval,
     "ufunc": _ufunc,
+    "record": lambda name, *fields: records[name](*[_value(field) for field in fields]),
     "marker": markers.__getitem__,
 }
 

@@ -13,6 +13,7 @@ import attrs
 
 from fungrad._aval import Aval
 from fungrad._batch import batch
+from fungrad._codec import record
 from fungrad._expr import Expr, Input, make_input, with_args
 from fungrad._graph import Graph, make_graph, substitute, topological
 from fungrad._tracer import Tracer
@@ -20,6 +21,7 @@ from fungrad.ops.creation import full
 from fungrad.ops.stacks import stack_zeros
 
 
+@record
 @attrs.frozen(repr=False)
 class Spec:
     """What a loop is, besides its operands.
