@@ -356,6 +356,31 @@ class Writer:
             self.define(f"np.stack({pair}, axis={axis})", shape, bound)
         return True
 
+    # --- statements that depend on values ---
+
+    def branching(self) -> bool:
+        """A choice, or a loop whose length varies; by conditions on all of a variable."""
+        x = self.operand()
+        name = f"t{len(self.lines)}"
+        one, two = [self.tame(self.one_of(SMOOTH_UNARY), name, x.bound) for _ in range(2)]
+        kind = self.number(0, 2)
+        if kind == 0:
+            limit = self.number(-2, 2)
+            body = f"if np.sum({name}) > {limit}:\n        {name} = {one}\n    else:\n        {name} = {two}"
+        elif kind == 1:
+            body = f"while np.max(np.abs({name})) > 0.4:\n        {name} = {name} * 0.6"
+        else:
+            again = self.tame(self.one_of(SMOOTH_UNARY), name, TAME)
+            count = f"int(np.sum(np.abs({name})) % 3)"
+            body = f"for _ in range({count}):\n        {name} = {again}"
+        self.define(f"{x.name}\n    {body}", x.shape, TAME)
+        return True
+
+    def tame(self, template: Template, name: str, bound: float) -> str:
+        """The template, applied; so that it keeps within the bound."""
+        text = template.text.format(name)
+        return f"np.tanh({text})" if template.bound(bound) > TAME else text
+
     # --- the whole ---
 
     def program(self, result: str, dtypes: tuple[str, ...]) -> Program:
@@ -380,6 +405,7 @@ def programs(
     scalar: bool = False,
     elementwise: bool = False,
     kinks: bool = True,
+    branches: bool = False,
     dtypes: Sequence[str] = ("float64",),
     largest: int = 9,
 ) -> Program:
@@ -391,6 +417,7 @@ def programs(
         scalar: whether the result is one number that depends on several of the variables.
         elementwise: whether there are elementwise statements only.
         kinks: whether there may be points without a derivative.
+        branches: whether Python code depends on values.
         dtypes: from which those of the inputs are drawn.
         largest: the greatest number of statements.
     """
@@ -403,6 +430,8 @@ def programs(
     if not elementwise:
         kinds += [writer.binary, writer.reduction, writer.product, writer.indexing]
         kinds += [writer.reshaping, writer.joining]
+    if branches:
+        kinds += [writer.branching] * len(kinds)
     for _ in range(draw(st.integers(2, largest))):
         writer.one_of(kinds)()
     assume(writer.lines)

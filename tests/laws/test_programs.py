@@ -99,6 +99,31 @@ def test_jit_of_long_arrays_gives_the_same_bits(program, seed):
 
 
 @share(1.25)
+@given(programs(elementwise=True, branches=True, dtypes=FLOATS), SEEDS)
+def test_jit_of_code_that_depends_on_values_gives_the_same_bits(program, seed):
+    jitted = fg.jit(program)
+    cases = [program.inputs(seed + i) for i in range(5)]
+    for run in range(3):
+        for i, x in enumerate(cases):
+            check_bits(program, jitted(*x), program(*x), f"run {run} of inputs {i}")
+
+
+@share(1.25)
+@given(programs(scalar=True, branches=True, dtypes=FLOATS), SEEDS)
+def test_jit_and_grad_commute_where_code_depends_on_values(program, seed):
+    count = len(program.shapes)
+    inside = fg.grad(fg.jit(program), argnums=tuple(range(count)))
+    outside = fg.jit(gradients(program))
+    for run in range(2):
+        for i in range(4):
+            x = program.inputs(seed + i)
+            want = gradients(program)(*x)
+            for got in (inside(*x), outside(*x)):
+                for g, w in zip(got, want, strict=True):
+                    same_bits(g, w, f"run {run} of inputs {i}")
+
+
+@share(1.25)
 @given(programs(scalar=True, dtypes=FLOATS), SEEDS)
 def test_jit_and_grad_commute(program, seed):
     x = program.inputs(seed)
