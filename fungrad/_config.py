@@ -6,12 +6,12 @@ Row 1. In: ``fg.config(name=value)``. Out: the ``Settings`` that hold where they
 from __future__ import annotations
 
 import os
-import threading
 from contextvars import ContextVar, Token
 from typing import Any
 
 import attrs
 
+from fungrad._locks import make_lock
 from fungrad.errors import ArgumentError
 
 
@@ -47,7 +47,7 @@ class _Process:
         self.settings = Settings()
         self._base = Settings()
         self._calls: list[dict[str, Any]] = []
-        self._lock = threading.RLock()
+        self._lock = make_lock()
 
     def add(self, changes: dict[str, Any]) -> None:
         with self._lock:

@@ -7,7 +7,6 @@ besides them, as a hashable `Aux`. Users add classes with `register`.
 from __future__ import annotations
 
 import dataclasses
-import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from enum import Enum
@@ -22,6 +21,7 @@ from pyrsistent import CheckedPMap, CheckedPVector, PMap, PRecord, pmap, pvector
 from pyrsistent._pvector import PythonPVector, python_pvector
 
 from fungrad._intern import bits_key
+from fungrad._locks import make_lock
 from fungrad.errors import FungradError
 
 
@@ -243,7 +243,7 @@ class _Kinds(dict[type, "Kind | None"]):
         return kind
 
 
-_lock = threading.RLock()
+_lock = make_lock()
 kinds = _Kinds()
 # Keys of live treedefs hold these very objects: an emptied cache must find them again.
 _derived: WeakValueDictionary[type, Kind] = WeakValueDictionary()

@@ -7,7 +7,6 @@ vjp, its compiled form) is memoised on it; a bounded list keeps recently used gr
 from __future__ import annotations
 
 import gc
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ import attrs
 from fungrad._aval import Aval, TupleAval
 from fungrad._expr import Expr, Input, Literal, make_input, with_args
 from fungrad._intern import InternTable
+from fungrad._locks import make_lock
 from fungrad._provenance import recording, stage
 
 _UNKNOWN = object()
@@ -188,7 +188,7 @@ _ALWAYS_KEPT = 4
 they are, the next call finds them."""
 _kept: OrderedDict[int, Graph] = OrderedDict()
 _kept_nodes = 0
-_kept_lock = threading.RLock()
+_kept_lock = make_lock()
 
 
 def _keep(graph: Graph) -> None:

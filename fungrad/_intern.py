@@ -8,13 +8,14 @@ value, before those ids can be used again.
 from __future__ import annotations
 
 import struct
-import threading
 import weakref
 from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar
 from weakref import _remove_dead_weakref  # type: ignore[attr-defined]  # what WeakValueDictionary uses
 
 import numpy as np
+
+from fungrad._locks import make_lock
 
 V = TypeVar("V")
 
@@ -35,8 +36,7 @@ class InternTable(Generic[V]):
     def __init__(self) -> None:
         table: dict[Hashable, _Reference[V]] = {}
         self._table = table
-        # Re-entrant: collecting garbage under the lock may run any object's finaliser.
-        self._lock = threading.RLock()
+        self._lock = make_lock()
 
         def forget(reference: Any) -> None:
             # Not if another value took the key in the meantime; atomic, as a lock here can't be.

@@ -6,7 +6,7 @@ program: its graph, the values that it captured, and how to rebuild its result f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -120,6 +120,12 @@ def trace_flat(
                         f"the function returned a {type(leaf).__qualname__}, which is no known "
                         "container, so traced values in it would get lost; write: fg.tree."
                         "register(...) for its class, or a list, tuple or dict"
+                    )
+                elif isinstance(leaf, (Iterator, Awaitable)):
+                    raise OutputTypeError(
+                        f"the function returned a {type(leaf).__qualname__}, which runs later and "
+                        "only once, when the traced values are gone; write: a function that "
+                        "returns a list or tuple of what it would yield or await"
                     )
                 else:
                     opaque[i] = leaf

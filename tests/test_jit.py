@@ -1,9 +1,17 @@
 """``jit``: one trace for each kind of arguments, and never a stale, shared or wrong result."""
 
+import asyncio
+import copy
 import functools
 import gc
+import inspect
 import math
+import os
+import pickle
+import subprocess
+import sys
 import threading
+import tracemalloc
 import warnings
 import weakref
 from collections import namedtuple
@@ -17,6 +25,7 @@ from pyrsistent import PRecord, field, pmap
 
 import fungrad as fg
 
+graph_module = import_module("fungrad._graph")
 programs_module = import_module("fungrad.transforms._programs")
 
 
@@ -192,6 +201,58 @@ def test_python_integers_do_not_wrap():
             continue
 
 
+def test_static_argnames():
+    f, runs = counting(lambda x, n, *, mode="a": x * n + len(mode))
+    for options in (
+        {"static_argnames": ("n", "mode")},
+        {"static_argnames": "mode", "static_argnums": 1},
+        {"static_argnums": -1, "static_argnames": ["mode"]},
+    ):
+        runs.clear()
+        g = fg.jit(f, **options)
+        for _ in range(3):
+            assert g(2.0, 3) == g(2.0, n=3) == 7.0
+            assert g(2.0, 4, mode="bcd") == g(n=4, mode="bcd", x=2.0) == 11.0
+        assert len(runs) <= 5
+    g = fg.jit(lambda x, **options: x * len(options["names"]), static_argnames="names")
+    assert [g(2.0, names=("a", "b")), g(2.0, names=("a",))] == [4.0, 2.0]
+
+
+def test_a_static_argument_without_a_default_beyond_those_given():
+    f = fg.jit(lambda x, *rest: x * len(rest), static_argnums=(3, -4))
+    assert [f(2.0), f(2.0, 1, 2, "three")] == [0.0, 6.0]
+
+
+def test_as_a_decorator_with_arguments():
+    @fg.jit(static_argnames="n")
+    def f(x, n):
+        return sum([x] * n)
+
+    @fg.jit()
+    def g(x):
+        return x + 1
+
+    assert [f(2.0, 3), f(2.0, n=2), g(1.0)] == [6.0, 4.0, 2.0]
+    assert f.__name__ == "f"
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: fg.jit(3.0), ("needs a function", "float", "fg.jit(f)(x)")),
+        (lambda: fg.jit(lambda x: x, static_argnums=1), ("static_argnums has 1", "1 positional")),
+        (lambda: fg.jit(lambda x: x, static_argnums=-2), ("static_argnums has -2",)),
+        (lambda: fg.jit(lambda x: x, static_argnames="y"), ("'y'", "parameters are x")),
+        (lambda: fg.jit(classmethod(lambda cls, x: x)), ("@classmethod above @fg.jit",)),
+        (lambda: fg.jit(staticmethod(lambda x: x)), ("@staticmethod above @fg.jit",)),
+    ],
+)
+def test_mistakes_in_the_arguments_of_jit(call, words):
+    with pytest.raises(fg.errors.ArgumentError) as info:
+        call()
+    assert all(word in str(info.value) for word in words)
+
+
 # --- trees ---------------------------------------------------------------------------------------
 
 
@@ -310,6 +371,119 @@ def test_methods():
         assert fg.grad(lambda m, x: np.sum(m(x)))(other, 3.0).w.tolist() == [3.0, 3.0]
         assert Model.__call__(model, 3.0) == 6.0
         assert fg.jit(model.__call__)(5.0) == 10.0
+
+
+class Scaled:
+    factor = 3.0
+
+    def __init__(self, w):
+        self.w = w
+
+    @classmethod
+    @fg.jit
+    def scaled(cls, x):
+        return x * cls.factor
+
+    @fg.jit(static_argnums=2)
+    def powers(self, x, n, *, plus=0.0):
+        return self.w * x**n + plus
+
+    @property
+    @fg.jit
+    def twice(self):
+        return 2 * self.w
+
+
+def test_methods_of_every_kind():
+    one, two = Scaled(2.0), Scaled(5.0)
+    for _ in range(3):
+        assert Scaled.scaled(2.0) == one.scaled(2.0) == 6.0
+        assert [one.powers(3.0, 2), two.powers(3.0, 1, plus=1.0)] == [18.0, 16.0]
+        assert [one.twice, two.twice] == [4.0, 10.0]
+        assert Scaled.powers(one, 2.0, 3) == 16.0
+    method = one.powers
+    assert (method.__name__, method.__self__) == ("powers", one)
+    assert fg.grad(method)(3.0, 2) == 12.0
+    assert list(map(one.scaled, [1.0, 2.0])) == [3.0, 6.0]
+
+
+@fg.jit
+def of_this_module(x):
+    return x * 2
+
+
+def plain_of_this_module(x, n=2):
+    return x * n
+
+
+wrapped_of_this_module = fg.jit(plain_of_this_module, static_argnums=1)
+
+
+def test_pickling_and_copying():
+    of_this_module(1.0)
+    assert pickle.loads(pickle.dumps(of_this_module)) is of_this_module
+    assert copy.deepcopy(of_this_module) is of_this_module
+    wrapped_of_this_module(1.0, 3)
+    again = pickle.loads(pickle.dumps(wrapped_of_this_module))
+    assert again is not wrapped_of_this_module
+    assert again._programs is None  # programs are not carried along
+    assert [again(2.0, 3), again(2.0)] == [6.0, 4.0]
+    assert again._statics == wrapped_of_this_module._statics
+    local = fg.jit(lambda x: x * 3)
+    assert copy.deepcopy({"f": local})["f"](2.0) == copy.copy(local)(2.0) == 6.0
+    with pytest.raises((pickle.PicklingError, AttributeError), match="lambda"):
+        pickle.dumps(local)
+    method = pickle.loads(pickle.dumps(Scaled(2.0).powers))
+    assert method(3.0, 2) == 18.0
+
+
+def test_identity_and_repr():
+    f = fg.jit(plain_of_this_module)
+    assert f != fg.jit(plain_of_this_module)
+    assert len({f, f, fg.jit(plain_of_this_module)}) == 2
+    assert "plain_of_this_module" in repr(f)
+    assert str(inspect.signature(f)) == "(x, n=2)"
+
+
+def test_generators_and_coroutines_are_refused():
+    def numbers(x):
+        yield x
+
+    async def later(x):
+        return x
+
+    for f in (numbers, lambda x: map(np.sin, [x]), lambda x: (x, iter([1, 2]))):
+        for _ in range(2):
+            with pytest.raises(fg.errors.OutputTypeError, match="a list or tuple"):
+                fg.jit(f)(1.0)
+    coroutines = []
+
+    def start(x):
+        coroutines.append(later(x))
+        return coroutines[-1]
+
+    with pytest.raises(fg.errors.OutputTypeError, match="coroutine"):
+        fg.jit(start)(1.0)
+    coroutines[0].close()
+
+
+def test_inside_of_generators_and_coroutines():
+    f = fg.jit(lambda x: x * 2 if x > 0 else -x)
+
+    def numbers():
+        for x in (1.0, -1.0, 2.0):
+            yield f(x)
+
+    async def work(x):
+        y = f(x)
+        await asyncio.sleep(0)
+        return y + f(-x)
+
+    async def all_of_them():
+        return await asyncio.gather(*[work(x) for x in (1.0, -2.0, 3.0)])
+
+    assert list(numbers()) == [2.0, 1.0, 4.0]
+    assert asyncio.run(all_of_them()) == [3.0, 6.0, 9.0]
 
 
 def test_jit_keeps_name_and_documentation():
@@ -432,6 +606,119 @@ def test_a_function_that_calls_itself_by_another_transform():
 
     for _ in range(3):
         assert [f(2.0, order) for order in ("", "1", "11", "111", "1111")] == [16, 32, 48, 48, 24]
+
+
+def test_threads_while_it_is_being_traced():
+    """Many trace at once; what they keep is complete, and each gets its own result."""
+    entered = threading.Barrier(6)
+    waiting = threading.local()
+
+    def f(x, n):
+        if not hasattr(waiting, "done"):
+            waiting.done = True
+            entered.wait(30)  # so that all of them are in here before the first one has a program
+        return np.sum(x) * n if n > 2 else x[0] - n
+
+    g, results = fg.jit(f), []
+
+    def work(i):
+        x = np.full(3, float(i))
+        results.extend((g(x, float(n)), 3.0 * i * n if n > 2 else i - n) for n in (1, 3, i))
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 18
+    assert all(got == want for got, want in results)
+
+
+def test_an_error_in_the_middle_of_a_run():
+    f = fg.jit(lambda x: np.log(x * 2) + np.exp(x))
+    x = np.array([1.0, 2.0])
+    want = f(x)
+    for _ in range(3):
+        with np.errstate(all="raise"), pytest.raises(FloatingPointError):
+            f(np.array([0.0, 1.0]))
+        assert f(x).tolist() == want.tolist()
+
+
+def test_an_interrupt_in_the_middle_of_everything():
+    """Wherever Ctrl-C strikes, in tracing, compiling or running, the next call is right."""
+
+    def f(x):
+        y = np.exp(x) * 2 if np.sum(x) > 0 else x - 1
+        return np.sum(np.tanh(y) * y)
+
+    x, old, struck = np.array([0.5, 1.5]), sys.gettrace(), 0
+    want = fg.grad(f)(x)
+
+    class Strike:
+        def __init__(self, after):
+            self.left = after
+
+        def __call__(self, frame, event, argument):
+            if "fungrad" in frame.f_code.co_filename:
+                self.left -= 1
+                if self.left == 0:
+                    raise KeyboardInterrupt
+            return self
+
+    for after in [*range(1, 400, 23), *range(400, 6000, 397)]:
+        g = fg.jit(fg.grad(f))
+        for _ in range(3):
+            sys.settrace(Strike(after))
+            try:
+                g(x)
+            except KeyboardInterrupt:
+                struck += 1
+            finally:
+                sys.settrace(old)
+            assert g(x).tolist() == want.tolist()
+            assert g(-x).tolist() == fg.grad(f)(-x).tolist()
+    assert struck > 20
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_fork_after_compile():
+    """Also while another thread is in the middle of a call: its locks must not stay taken."""
+    code = """if True:
+        import os, threading, warnings
+        import numpy as np
+        import fungrad as fg
+
+        warnings.simplefilter("ignore")
+        f = fg.jit(lambda x: np.tanh(x) * 2 if np.sum(x) > 0 else -x)
+        for _ in range(3):
+            f(np.ones(3)), f(-np.ones(3))
+        stop = threading.Event()
+
+        def busy():
+            i = 0
+            while not stop.is_set():
+                i += 1
+                fg.jit(lambda x: x * i)(np.ones(i % 50 + 1))
+
+        threads = [threading.Thread(target=busy, daemon=True) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        codes = []
+        for _ in range(8):
+            child = os.fork()
+            if not child:
+                fresh = fg.jit(lambda x: x * 3)
+                right = f(np.ones(3)).tolist() == (np.tanh(np.ones(3)) * 2).tolist()
+                right &= fresh(np.ones(7)).tolist() == [3.0] * 7
+                os._exit(0 if right else 1)
+            codes.append(os.waitpid(child, 0)[1])
+        stop.set()
+        print(codes)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=True
+    )
+    assert done.stdout.strip() == str([0] * 8)
 
 
 def test_threads_get_their_own_results():
@@ -691,6 +978,34 @@ def test_a_program_in_use_is_not_the_one_to_be_dropped(monkeypatch):
         g(np.ones(1))
         g(np.ones(n))
     assert len(runs) == 19
+
+
+def test_programs_are_bounded_by_their_operations_too(monkeypatch):
+    monkeypatch.setattr(programs_module, "MAX_SIZE", 500)
+    f, runs = counting(lambda x: functools.reduce(lambda y, i: y * i + x, range(100), x))
+    g = fg.jit(f)
+    for n in (1, 2, 3, 4, 5):
+        assert_array_equal(g(np.ones(n)), f(np.ones(n)))
+    assert 1 <= len(g._programs) <= 3
+    monkeypatch.setattr(programs_module, "MAX_SIZE", 10)
+    runs.clear()
+    for _ in range(5):
+        g(np.ones(7))  # larger than all that there is room for, but in use
+    assert len(runs) == 1
+
+
+def test_many_shapes_take_no_more_memory_than_few(monkeypatch):
+    monkeypatch.setattr(programs_module, "MAX_PROGRAMS", 20)
+    monkeypatch.setattr(graph_module, "_MAX_KEPT_GRAPHS", 50)
+    g, sizes = fg.jit(lambda x: np.tanh(x) * 2 if np.sum(x) > 0 else -x), []
+    tracemalloc.start()
+    for n in range(1, 401):
+        g(np.ones(n, np.float32))
+        if n in (100, 400):
+            gc.collect()
+            sizes.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    assert sizes[1] < sizes[0] + 300_000
 
 
 def test_a_jitted_function_can_be_collected():

@@ -13,7 +13,7 @@ ROOT = Path(str(files("fungrad")))
 
 ROWS = (
     {"errors"},
-    {"_intern", "_aval", "_containers", "_tree", "_config", "_provenance"},
+    {"_locks", "_intern", "_aval", "_containers", "_tree", "_config", "_provenance"},
     {"_expr", "_graph"},
     {"_refusals", "_primitive", "_evaluate", "_codec", "_questions"},
     {"_protocols", "_tracer"},

@@ -6,7 +6,6 @@ one. Programs belong to an environment: what the function read from outside when
 
 from __future__ import annotations
 
-import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 
 import attrs
 
+from fungrad._locks import make_lock
 from fungrad._questions import Question
 from fungrad._trace import Traced
 from fungrad._tracer import Tracer
@@ -27,6 +27,8 @@ MAX_SIZE = 200_000
 """How many operations these programs have together; the most recently used one may have more."""
 MAX_GROWTH = 1 << 14
 """How far the paths of one program may branch; beyond, new paths are not kept (``Paths.growth``)."""
+
+_lock = make_lock()
 
 UNKNOWN = object()
 """In the place of a result: the code would take a path that is not known yet."""
@@ -84,14 +86,12 @@ class Programs:
     same program of the very same arrays, those arrays are not watched any more.
     """
 
-    __slots__ = ("_former", "_lock", "_programs", "_size", "_written", "environment", "get")
+    __slots__ = ("_former", "_programs", "_size", "_written", "environment", "get")
 
     def __init__(self, environment: Environment, before: Programs | None = None) -> None:
         self.environment = environment
         self._programs: OrderedDict[Hashable, Program] = OrderedDict()
         self._size = 0
-        # Re-entrant: what is dropped may run any finaliser, which may call a jitted function.
-        self._lock = threading.RLock()
         self.get: Callable[[Hashable], Program | None] = self._programs.get
         self._former: dict[Hashable, Paths] = {}
         self._written: dict[int, Any] = {}
@@ -111,7 +111,7 @@ class Programs:
     def used(self, key: Hashable) -> None:
         """Note that a program is in use; only where one might be dropped soon."""
         if 2 * len(self._programs) > MAX_PROGRAMS or 2 * self._size > MAX_SIZE:
-            with self._lock:
+            with _lock:
                 if key in self._programs:
                     self._programs.move_to_end(key)
 
@@ -128,7 +128,7 @@ class Programs:
         name: str,
     ) -> None:
         """Keep one more path, as long as there are not too many of them."""
-        with self._lock:
+        with _lock:
             known = self._programs.get(key)
             if known is None or known.outdated():
                 return self._set(key, self._fresh(key, known, traced, inputs, reads))

@@ -24,7 +24,7 @@ from fungrad.errors import ArgumentError
 Function = Callable[..., Any]
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen
 class Statics:
     """Which arguments select a program by value.
 
