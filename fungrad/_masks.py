@@ -14,22 +14,10 @@ import numpy as np
 from fungrad._expr import Expr
 from fungrad._primitive import Masked
 from fungrad._tracer import Tracer
-from fungrad.ops.elementwise import where
+from fungrad.ops.elementwise import selected, where
 from fungrad.ops.shape import astype_p, concatenate_p, reshape_p, transpose_p
 
 Masks = tuple[tuple[Any, bool], ...]
-
-
-def selected(ct: Any) -> Any:
-    """The cotangent as a plain one: 0 where the masks say so."""
-    if not isinstance(ct, Masked):
-        return ct
-    value = ct.value
-    if ct.clean:
-        return value
-    for condition, truth in reversed(ct.masks):
-        value = where(condition, value, 0) if truth else where(condition, 0, value)
-    return value
 
 
 def passed(node: Expr, masks: Masks, operands: Sequence[Any]) -> list[Masks] | None:

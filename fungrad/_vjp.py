@@ -14,11 +14,12 @@ import numpy as np
 from fungrad._aval import Aval, StackAval, TupleAval
 from fungrad._expr import Expr, Literal, make_input
 from fungrad._graph import Graph, cut, make_graph, substitute
-from fungrad._masks import added, narrowed, passed, selected, under
+from fungrad._masks import added, narrowed, passed, under
 from fungrad._primitive import INDEX, ZERO, Masked, Part, Unwritten
 from fungrad._tracer import Rewrite, Tracer
 from fungrad.errors import CotangentError, UnsupportedFunctionError
 from fungrad.ops.creation import full
+from fungrad.ops.elementwise import selected
 from fungrad.ops.reduction import sum_p
 from fungrad.ops.shape import cast_like
 from fungrad.ops.stacks import stack_add, stack_zeros

@@ -19,7 +19,7 @@ from fungrad._aval import Aval, make_aval
 from fungrad._primitive import Primitive, implements, primitive, result_dtype
 from fungrad.errors import ShapeMismatchError
 from fungrad.ops.examples import all_batched
-from fungrad.ops.reduction import Axes, axes_of, kept, reduced_shape
+from fungrad.ops.reduction import Axes, kept, only, reduced_axes, reduced_shape, started
 from fungrad.ops.shape import along, flipped
 
 
@@ -224,6 +224,7 @@ if hasattr(np, "cumulative_sum"):  # NumPy 2.1
 
 def _prod_vjp(ct: Any, y: Any, x: Any, axis: Axes, dtype: Any) -> tuple[Any]:
     """The product of all other entries: of those before times of those behind."""
+    x = x if dtype is None else x.astype(dtype)
     order = [*[i for i in range(x.ndim) if i not in axis], *axis]
     moved = x.transpose(order)
     length, last = math.prod(x.shape[i] for i in axis), x.ndim - len(axis)
@@ -259,12 +260,11 @@ def prod(
     where: Any = True,
 ) -> Any:
     """``np.prod``."""
-    if where is not True:
-        a = np.where(where, a, 1)
-    axes = axes_of(a, axis)
+    a = only(where, a, 1)
+    axes = reduced_axes(a, axis)
     target = None if dtype is None else np.dtype(dtype)
     result = kept(prod_p(a, axis=axes, dtype=target), a, axes, keepdims)
-    return result if initial is None else result * initial
+    return started(result, initial, np.multiply)
 
 
 @implements((np.multiply, "reduce"))

@@ -230,6 +230,10 @@ _CLIP_UFUNC = import_module("numpy._core.umath").clip  # what a.clip(low, x) cal
 def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:
     """``np.clip``: the larger of ``a`` and ``a_min``, then the smaller of that and ``a_max``."""
     low, high = a_min if min is None else min, a_max if max is None else max
+    if np.result_type(a).kind in "iu":  # what a Python integer can't exceed is no bound
+        limits = np.iinfo(np.result_type(a))
+        low = None if type(low) is int and low < limits.min and a_min is None else low
+        high = None if type(high) is int and high > limits.max and a_max is None else high
     if low is not None:
         a = np.maximum(a, low)
     return a if high is None else np.minimum(a, high)
@@ -255,6 +259,18 @@ where = elementwise(
     template="np.where({0}, {1}, {2})[()]",
     fresh=True,
 )
+
+
+def selected(ct: Any) -> Any:
+    """The cotangent as a plain one: 0 where the masks say so."""
+    if not isinstance(ct, Masked):
+        return ct
+    value = ct.value
+    if ct.clean:
+        return value
+    for condition, truth in reversed(ct.masks):
+        value = where(condition, value, 0) if truth else where(condition, 0, value)
+    return value
 
 
 @implements(np.where)

@@ -187,7 +187,7 @@ repeat_p: Primitive = primitive(
 @implements(np.repeat)
 def repeat(a: Any, repeats: Any, axis: Any = None) -> Any:
     """``np.repeat``."""
-    a, axis = _flat_or(a, axis)
+    a, axis = _flat_or(np.atleast_1d(a), axis)
     repeats = concrete(repeats, "np.repeat")
     if np.size(repeats) != 1:
         return picked(a, np.repeat(np.arange(a.shape[axis]), repeats), axis)

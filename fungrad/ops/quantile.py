@@ -235,6 +235,8 @@ def _quantile(
     axes = axes_of(a, axis)
     sample = _in_front(a, axes)
     chosen = _method_named(method)
+    if skip_nans and a.size == 0:
+        return np.nanmean(a, axis=axis, keepdims=keepdims)
     if sample.shape[0] == 0:
         raise IndexError("index -1 is out of bounds for axis 0 with size 0")
     if weights is not None:

@@ -31,11 +31,37 @@ def axes_of(a: Any, axis: Any) -> Axes:
     return tuple(sorted(normalize_axis_tuple(axis, a.ndim)))
 
 
+def reduced_axes(a: Any, axis: Any) -> Axes:
+    """``axes_of`` for the reductions of ufuncs: they take 0-d arrays for 1-d ones."""
+    return () if a.ndim == 0 and axis in (0, -1) else axes_of(a, axis)
+
+
 def kept(result: Any, a: Any, axis: Axes, keepdims: Any) -> Any:
     """The result with its reduced axes back as length 1 if ``keepdims``."""
     if not keepdims:
         return result
     return result.reshape(tuple([1 if i in axis else n for i, n in enumerate(a.shape)]))
+
+
+def only(where: Any, a: Any, neutral: Any) -> Any:
+    """``a`` with its neutral element where ``where=`` leaves entries out; NumPy's error."""
+    if where is True:
+        return a
+    if isinstance(neutral, (bool, int, float)):
+        neutral = np.asarray(neutral).astype(a.dtype)[()]  # it never promotes
+    if np.broadcast_shapes(np.shape(where), a.shape) != a.shape:
+        raise ValueError(
+            f"non-broadcastable operand: where= has shape {np.shape(where)}, the array {a.shape}"
+        )
+    return np.where(where, a, neutral)
+
+
+def started(result: Any, initial: Any, combine: Any) -> Any:
+    """A reduction that started from ``initial``, which NumPy casts, so that it never promotes."""
+    if initial is None:
+        return result
+    cast = np.asarray(initial) if np.isscalar(initial) else initial
+    return combine(result, cast.astype(result.dtype))
 
 
 # --- sum -------------------------------------------------------------------------------------
@@ -67,12 +93,10 @@ def sum(
     where: Any = True,
 ) -> Any:
     """``np.sum``."""
-    if where is not True:
-        a = np.where(where, a, 0)
-    axes = axes_of(a, axis)
+    a = only(where, a, 0)
+    axes = reduced_axes(a, axis)
     target = None if dtype is None else np.dtype(dtype)
-    result = kept(sum_p(a, axis=axes, dtype=target), a, axes, keepdims)
-    return result if initial is None else result + initial
+    return started(kept(sum_p(a, axis=axes, dtype=target), a, axes, keepdims), initial, np.add)
 
 
 # --- max, min --------------------------------------------------------------------------------
@@ -123,15 +147,13 @@ def _answer_extremum(function: Any, ufunc: np.ufunc, reduce: Primitive) -> None:
                     f"reduction operation '{ufunc.__name__}' does not have an identity, so to use "
                     "a where mask one has to specify 'initial'"
                 )
-            a = np.where(where, a, initial)
-        axes = axes_of(a, axis)
-        if initial is not None:  # NumPy casts it, so it never promotes
-            initial = np.asarray(initial).astype(a.dtype) if np.isscalar(initial) else initial
+            a = only(where, a, initial)
+        axes = reduced_axes(a, axis)
         if initial is not None and a.size == 0:
             shape = reduced_shape(a.shape, axes)
             return kept(np.full_like(a, initial, shape=shape), a, axes, keepdims)
         result = kept(reduce(a, axis=axes), a, axes, keepdims)
-        return result if initial is None else ufunc(result, initial)
+        return started(result, initial, ufunc)
 
     for spelling in function:
         answer(spelling, extremum)
@@ -170,9 +192,8 @@ argmin_p = _counting("argmin", "np.argmin({0}, {axis})", np.intp)
 def _answer_logical(function: Any, reduce: Primitive, neutral: bool) -> None:
     @implements(function)
     def logical(a: Any, axis: Any = None, *, keepdims: bool = False, where: Any = True) -> Any:
-        if where is not True:
-            a = np.where(where, a, neutral)
-        axes = axes_of(a, axis)
+        a = only(where, a, neutral)
+        axes = reduced_axes(a, axis)
         return kept(reduce(a, axis=axes), a, axes, keepdims)
 
 
@@ -183,8 +204,8 @@ _answer_logical(np.any, any_p, False)
 def _answer_arg(function: Any, reduce: Primitive) -> None:
     @implements(function)
     def position(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-        axes = axes_of(a, axis)
-        flat, along = (a.reshape((-1,)), 0) if axis is None else (a, axes[0])
+        axes = reduced_axes(a, axis)
+        flat, along = (a.reshape((-1,)), 0) if axis is None or not axes else (a, axes[0])
         if flat.shape[along] == 0:
             raise ValueError(f"attempt to get {function.__name__} of an empty sequence")
         return kept(reduce(flat, axis=along), a, axes, keepdims)
@@ -233,8 +254,9 @@ def mean(
     count: Any = _count(a, axes)
     if where is not True:
         count = np.sum(np.broadcast_to(where, a.shape), axis=axes, keepdims=keepdims)
-    result = sum(a, axes, inner, keepdims=keepdims, where=where) / count
-    return result.astype(np.float16) if small else result
+    total = sum(a, axes, inner, keepdims=keepdims, where=where)
+    # NumPy divides in place, whatever the dtypes of the quotient and of the count.
+    return (total / count).astype(np.float16 if small else total.dtype)
 
 
 _mean = mean  # `var` has a parameter of that name
@@ -268,7 +290,8 @@ def var(
     else:
         sizes = np.sum(np.broadcast_to(where, a.shape), axis=axes, keepdims=keepdims)
         count = np.maximum(sizes - ddof, 0)
-    return sum(power, axes, dtype, keepdims=keepdims, where=where) / count
+    total = sum(power, axes, dtype, keepdims=keepdims, where=where)
+    return (total / count).astype(total.dtype if total.dtype.kind == "f" or dtype else np.float64)
 
 
 def max_of(a: float, b: float) -> float:

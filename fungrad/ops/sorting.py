@@ -88,8 +88,8 @@ def _answer_sort(function: Any, record: Primitive) -> None:
         a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: Any = None
     ) -> Any:
         kind = _kind_of_sort(kind, order, stable)
-        if axis is None:
-            a, axis = a.reshape((-1,)), 0
+        if axis is None or (a.ndim == 0 and function is np.argsort):
+            a, axis = a.reshape((-1,)), axis or 0
         return record(a, axis=normalize_axis_index(axis, a.ndim), kind=kind)
 
 

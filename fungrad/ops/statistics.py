@@ -11,7 +11,7 @@ from fungrad._primitive import implements
 from fungrad._tracer import Tracer
 from fungrad.ops.elementwise import root
 from fungrad.ops.quantile import aligned_weights
-from fungrad.ops.reduction import axes_of
+from fungrad.ops.reduction import reduced_axes
 from fungrad.ops.shape import arraylike
 
 # --- averages and covariances ----------------------------------------------------------------------
@@ -199,7 +199,7 @@ def nanvar(
         (distance * np.conjugate(distance)).real if a.dtype.kind == "c" else distance * distance
     )
     total = np.sum(square, axis=axis, dtype=dtype, keepdims=keepdims, where=where)
-    freedom = (count if keepdims else np.squeeze(count, axes_of(a, axis))) - ddof
+    freedom = (count if keepdims else np.squeeze(count, reduced_axes(a, axis))) - ddof
     quotient = (total / np.where(freedom > 0, freedom, 1)).astype(total.dtype)
     return np.where(freedom <= 0, np.nan, quotient)
 
