@@ -144,6 +144,14 @@ def test_big_arrays(name):
         assert_same(second, f(x))
 
 
+@pytest.mark.parametrize("layout", ["C", "Fortran", "strided", "reversed"])
+def test_short_rows_in_all_layouts(layout):
+    x = layouts(normal(2000, 9))[layout]
+    for f in (lambda x: np.sum(x, axis=1), lambda x: np.sum(np.exp(x), axis=1) * 2):
+        slow, fast = interpreted_and_compiled(f, x)
+        assert_same(fast, slow)
+
+
 def test_inputs_that_are_one_array_or_overlap():
     base = normal(40)
     f = lambda a, b: (a + b[::-1], a * 2, b * 3 + a)

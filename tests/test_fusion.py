@@ -79,6 +79,18 @@ PROGRAMS = {
     "views of what is kept": (lambda x: (lambda y: (y.reshape(-1), y.T, y[:, 1:] * 2))(np.exp(x) - 1), x),
     "scaled by one entry": (lambda x: np.exp(x) * x[0, 0] + np.sum(x) * np.sin(x), x),
     "between two matrix products": (lambda x: np.tanh(np.exp(x) @ np.ones((6, 6)) * 2) @ np.ones((6, 2)), x),
+    "choices": (lambda x: np.where(x > 0, x, 0) + np.where(x < 1, 0.0, x) + np.where(x > 0, x, -0.0), x),
+    "choices between arrays": (lambda x: np.where(np.sin(x) > 0, x * 2, np.where(x > 0, 1.5, -x)), x),
+    "choices by columns": (lambda x: np.where(x[:, :1] > 0, x, row) * np.where(x > 0, x[:, :1], 0), x),
+    "choices of other dtypes": (
+        lambda x: np.where(x > 0, x.astype(np.float32), x) + np.where(x > 0, 1, 2), x),
+    "choices in float32": (
+        lambda x: np.where(x > 0, x * 2, 0) - np.where(x > 0.5, 0.1, x), x.astype(np.float32)),
+    "mean of a window": (
+        lambda c: np.maximum(
+            np.stack([c[:, i : i + 4, j : j + 4] for i in range(2) for j in range(2)], -1), 0)
+        .reshape(20, 2, 2, 2, 2, 4).mean((2, 4)) * 2, cube),
+    "short rows": (lambda x: np.sum(np.sin(x[:, None] - x[None, :5]) ** 2, axis=2) * 2, np.tile(x, (30, 1))),
     "float32": (lambda x: np.sum(np.tanh(x * 2.5) * x - 1, axis=0), x.astype(np.float32)),
     "float16": (lambda x: np.mean(np.tanh(x * 2.5) * x - 1, axis=0), x.astype(np.float16)),
     "integers": (lambda x: np.sum((x * 10).astype(np.int64) // 3 % 4 - 1), x),
@@ -122,7 +134,8 @@ def test_gradients_of_random_programs(program, seed, cache):
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in PROGRAMS if name not in ("complex", "own transpose")]
+    "name",
+    [name for name in PROGRAMS if name not in ("complex", "own transpose", "mean of a window")],
 )
 def test_almost_every_program_is_cut(name):
     f, value = PROGRAMS[name]
@@ -141,6 +154,28 @@ def test_a_sum_is_cut_where_numpy_cuts(n, dtype):
         assert cut[-1][1].stop == n
         sums = np.array([np.add.reduce(x[r]) for _, r, _ in cut])
         assert blocks.total(sums, n, limit) == np.add.reduce(x)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("n", range(2, 34))
+def test_short_rows_are_added_in_numpys_order(n, dtype):
+    x = np.random.default_rng(n).normal(size=(50, n)).astype(dtype)
+    x[:5], x[5], x[6, 0], x[7, 1] = -0.0, np.inf, np.nan, -np.inf
+    same_bits(blocks.sum_short(x), np.add.reduce(x, axis=-1), "sum")
+    out = np.empty(50, dtype)
+    assert blocks.sum_short(x, out=out) is out
+    same_bits(out, np.add.reduce(x, axis=-1), "out")
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_choice_by_bits_is_where(dtype):
+    values = np.array([0.0, -0.0, 1.5, -2.5, np.inf, -np.inf, np.nan], dtype)
+    x, y = (v.ravel() for v in np.meshgrid(values, values))
+    mask = np.arange(x.size) % 3 == 0
+    wide = np.asarray(-0.0, dtype)
+    for a, b in ((x, y), (x, None), (None, y), (x, wide), (wide, y)):
+        want = np.where(mask, *[dtype(0) if v is None else v for v in (a, b)])
+        same_bits(blocks.select(mask, a, b, np.empty_like(x)), want, "select")
 
 
 def test_a_long_array_is_cut():

@@ -21,6 +21,8 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
 Block = tuple[int, slice, int]
 """Its number, which rows it has, and how many."""
 
@@ -66,6 +68,50 @@ def total(sums: Any, length: int, limit: int) -> Any:
 def _middle(start: int, stop: int) -> int:
     half = (stop - start) // 2
     return start + half - half % 8
+
+
+def sum_short(x: Any, out: Any = None) -> Any:
+    """``np.add.reduce(x, axis=-1)`` where the last axis is short: entry by entry for all rows.
+
+    In NumPy's order: eight sums side by side, added in pairs, and then what is left.
+    """
+    entries = [x[..., i] for i in range(x.shape[-1])]
+    if len(entries) < 8:
+        result = np.add(entries[0], entries[1], out=out)
+        rest = entries[2:]
+    else:
+        a, b = entries[:8], entries[8:]
+        while len(b) >= 8:
+            a, b = [p + q for p, q in zip(a, b[:8], strict=True)], b[8:]
+        left = (a[0] + a[1]) + (a[2] + a[3])
+        result = np.add(left, (a[4] + a[5]) + (a[6] + a[7]), out=out)
+        rest = b
+    for entry in rest:
+        np.add(result, entry, out=result)
+    np.add(result, 0.0, out=result)  # NumPy starts from 0, so that no sum is -0.0
+    return result
+
+
+def select(mask: Any, x: Any, y: Any, out: Any) -> Any:
+    """``np.where(mask, x, y)`` for operands of the dtype of ``out``, by their bits.
+
+    Without a branch, which would be mispredicted for every other entry of an irregular mask.
+    ``None`` stands for 0.
+    """
+    bits = out.view(f"i{out.itemsize}")
+    signs = mask.view(np.int8)
+    if y is None:
+        np.negative(signs, out=bits)
+        np.bitwise_and(bits, x.view(bits.dtype), out=bits)
+    elif x is None:
+        np.subtract(signs, 1, out=bits)
+        np.bitwise_and(bits, y.view(bits.dtype), out=bits)
+    else:
+        x, y = x.view(bits.dtype), y.view(bits.dtype)
+        np.bitwise_xor(x, y, out=bits)
+        np.bitwise_and(bits, np.negative(signs, dtype=bits.dtype), out=bits)
+        np.bitwise_xor(bits, y, out=bits)
+    return out
 
 
 class _Workers(threading.local):

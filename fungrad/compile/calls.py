@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from fungrad._expr import Expr, Literal
+from fungrad.compile.blocks import sum_short
 from fungrad.compile.constants import Constants, tuple_text
 from fungrad.ops import elementwise
 from fungrad.ops.creation import full
 from fungrad.ops.indexing import getitem_p, scatter_add_p, scatter_intersection, scatter_sum_p
+from fungrad.ops.reduction import sum_p
 from fungrad.ops.shape import concatenate_p, reshape_p
 
 _OPERATORS = {
@@ -30,6 +32,10 @@ _OPERATORS = {
 
 They raise and warn as ufuncs do. Not ``**``, for which they have another routine.
 """
+
+
+SHORT, MANY = 16, 1024
+"""How long the last axis may be, and how many sums there must be, for adding column by column."""
 
 
 def is_scalar_arithmetic(node: Expr) -> bool:
@@ -86,6 +92,21 @@ def expression(
         arguments = [*operands, *[f"{name}={text}" for name, text in texts.items()]]
         return f"{function}({', '.join(arguments)})"
     return primitive.template.format(*operands, **texts)
+
+
+def short_sum(node: Expr, text: str, constants: Constants) -> str | None:
+    """A sum of a C-contiguous array over a last axis so short that adding columns is faster."""
+    if node.primitive is not sum_p or node.aval.dtype != node.args[0].aval.dtype:
+        return None
+    shape = node.args[0].aval.shape
+    short = (
+        dict(node.static)["axis"] == (len(shape) - 1,)
+        and 2 <= shape[-1] <= SHORT
+        and node.aval.size >= MANY
+        and node.aval.dtype.kind == "f"
+        and node.aval.dtype.itemsize in (4, 8)
+    )
+    return f"{constants.helper(sum_short)}({text})" if short else None
 
 
 def statements(

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence, Set
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from fungrad._config import settings
 from fungrad._expr import Expr, Literal
-from fungrad.compile.blocks import spread
+from fungrad.compile.blocks import select, spread
+from fungrad.compile.calls import SHORT, short_sum
 from fungrad.compile.constants import Constants, tuple_text
 from fungrad.compile.fuse import ROW_REDUCTIONS, Group, by_rows, lead
+from fungrad.ops.elementwise import where
 from fungrad.ops.shape import reshape_p
 
 BUSY = 1 << 20
@@ -38,15 +41,16 @@ def loop(
     name: str,
     names: dict[Expr, str],
     numbers: dict[Expr, int],
+    overwriting: Set[Expr],
     constants: Constants,
     call: Call,
 ) -> tuple[list[str], str]:
     """The lines of the function ``name``, and the line that runs it on all blocks.
 
     ``names`` are those of all whole arrays: what the group reads, and what it keeps. ``numbers``
-    name the others.
+    name the others. ``overwriting`` are the kept nodes whose array is that of an operand.
     """
-    writer = _Loop(group, names, numbers, constants, call)
+    writer = _Loop(group, names, numbers, overwriting, constants, call)
     for position, node in enumerate(group.nodes):
         writer.write(position, node)
     return writer.function(name), writer.run(name)
@@ -58,10 +62,12 @@ class _Loop:
         group: Group,
         names: dict[Expr, str],
         numbers: dict[Expr, int],
+        overwriting: Set[Expr],
         constants: Constants,
         call: Call,
     ) -> None:
         self._group = group
+        self._overwriting = overwriting
         self._whole = names
         self._numbers = numbers
         self._constants = constants
@@ -107,16 +113,60 @@ class _Loop:
         if node.primitive in ROW_REDUCTIONS:
             first = lead(node.args[0].aval.shape, self._group.length)
             static["axis"] = tuple([axis - first + 1 for axis in static["axis"]])
-        text = self._call(node, operands, self._constants, static)
         target = self._target(node, dying)
+        selection = None
+        if target is not None and not self._overwrites(node, target):
+            selection = self._selection(node, operands, target)
+            spread = [i for i, arg in enumerate(node.args) if self._spreads_slowly(node, arg)]
+            if _is_ufunc(node) and len(spread) == 1:
+                self._line(f"{target}[...] = {operands[spread[0]]}", node)
+                operands[spread[0]] = target
+        text = selection or short_sum(node, operands[0], self._constants)
+        text = text or self._call(node, operands, self._constants, static)
         name = self._names[node] = f"t{self._numbers[node]}"
-        if target is None:
+        if target is None or selection is not None:
             self._line(f"{name} = {text}", node)
         elif node.primitive in ROW_REDUCTIONS or _is_ufunc(node):
             self._line(f"{name} = {text[:-1]}, out={target})", node)
         else:
             self._line(f"{target}[...] = {text}", node)
             self._names[node] = target
+
+    def _overwrites(self, node: Expr, target: str) -> bool:
+        """Whether an operand lies where the result goes."""
+        owners = [self._root.get(arg, arg) for arg in node.args]
+        return node in self._overwriting or target in [self._slots.get(own) for own in owners]
+
+    def _selection(self, node: Expr, operands: list[str], target: str) -> str | None:
+        """A call of ``select``, if ``node`` is a choice between floats of its own dtype."""
+        if not _is_selection(node):
+            return None
+        texts = []
+        for arg, text in zip(node.args[1:], operands[1:], strict=True):
+            if isinstance(arg, Literal):
+                zero = arg.value == 0 and not np.signbit(arg.value)
+                number = "None" if zero else self._constants.array(arg.value, node.aval.dtype)
+                if number is None:
+                    return None
+                text = number
+            texts.append(text)
+        if texts == ["None", "None"]:
+            return None
+        choose = self._constants.helper(select)
+        return f"{choose}({operands[0]}, {', '.join(texts)}, {target})"
+
+    def _spreads_slowly(self, node: Expr, arg: Expr) -> bool:
+        """Whether NumPy would walk along a short last axis only, again and again.
+
+        So it does where an operand is broadcast along an axis in the middle. Copying it first is
+        the faster way: then few axes are left to walk along.
+        """
+        shape, own = node.aval.shape, arg.aval.shape
+        if arg.aval.dtype != node.aval.dtype or len(own) != len(shape) or own == shape:
+            return False
+        spread = [i for i, n in enumerate(own) if n == 1 != shape[i]]
+        behind = prod(own[spread[-1] + 1 :])
+        return 1 < behind <= SHORT and prod(own[: spread[-1]]) > 1
 
     def _view(self, node: Expr, operand: str) -> None:
         source, group = node.args[0], self._group
@@ -200,10 +250,10 @@ class _Loop:
             return self._rows(node)
         if node in self._summed:
             return f"w{self._tall_scratch(node)[1:]}"
-        if not _is_ufunc(node):
+        if not (_is_ufunc(node) or _is_selection(node)):
             return None
         key = self._key(node)
-        for owner in dying:
+        for owner in dying if _is_ufunc(node) else ():  # a selection reads operands twice
             sharing = [arg for arg in node.args if self._root.get(arg) is owner]
             if owner in self._slots and self._key(owner) == key and set(sharing) == {owner}:
                 self._slots[node] = self._slots[owner]
@@ -260,6 +310,22 @@ class _Loop:
 
 def _is_ufunc(node: Expr) -> bool:
     return node.primitive is not None and isinstance(node.primitive.value, np.ufunc)
+
+
+def _is_selection(node: Expr) -> bool:
+    """Whether ``node`` chooses between floats of its own dtype, or numbers, by a mask."""
+    dtype = node.aval.dtype
+    return (
+        node.primitive is where
+        and node.args[0].aval.dtype == np.bool_
+        and not isinstance(node.args[0], Literal)
+        and dtype.kind == "f"
+        and dtype.itemsize in (4, 8)
+        and all(
+            arg.aval.dtype == dtype or (isinstance(arg, Literal) and type(arg.value) is not bool)
+            for arg in node.args[1:]
+        )
+    )
 
 
 def _trimmed(shape: Shape) -> Shape:

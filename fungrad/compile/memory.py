@@ -22,7 +22,7 @@ from fungrad.compile.fuse import Unit, by_rows
 from fungrad.ops.indexing import getitem_p
 from fungrad.ops.linear import matmul_p
 from fungrad.ops.reduction import all_p, any_p, max_p, min_p, sum_p
-from fungrad.ops.shape import astype_p, broadcast_to_p, reshape_p
+from fungrad.ops.shape import astype_p, broadcast_to_p, concatenate_p, reshape_p
 
 COPY, SCALAR, NUMBER, FRESH = ".copy()", "[()]", ".item()", ""
 """What to do with an output before it is handed out, as source text.
@@ -207,7 +207,7 @@ def dense_nodes(graph: Graph, contiguous: tuple[bool, ...]) -> set[Expr]:
                 if node.args[0] in dense and _is_solid(node):
                     dense.add(node)
         elif primitive is reshape_p:
-            if node.args[0] in dense:
+            if node.args[0] in dense or _must_copy(node):
                 dense.add(node)
             elif node.args[0] in ordered:
                 ordered.add(node)
@@ -218,8 +218,23 @@ def dense_nodes(graph: Graph, contiguous: tuple[bool, ...]) -> set[Expr]:
     return dense
 
 
-_KEEPING = frozenset({matmul_p, sum_p, max_p, min_p, any_p, all_p, astype_p})
+_KEEPING = frozenset({matmul_p, sum_p, max_p, min_p, any_p, all_p, astype_p, concatenate_p})
 """What is laid out as its operands are, apart from elementwise operations."""
+
+
+def _must_copy(node: Expr) -> bool:
+    """Whether a reshape joins axes along which its operand was broadcast: then it is a new array."""
+    source = node.args[0]
+    if source.primitive is not broadcast_to_p or node.aval.size == 0:
+        return False
+    wide = np.broadcast_to(np.empty(source.args[0].aval.shape, np.bool_), source.aval.shape)
+    try:
+        np.reshape(wide, node.aval.shape, copy=False)
+    except ValueError:
+        return True
+    except TypeError:  # NumPy before 2.1 can't tell
+        return False
+    return False
 
 
 def _goes_forward(node: Expr) -> bool:

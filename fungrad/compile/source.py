@@ -12,7 +12,14 @@ from typing import Any
 from fungrad._expr import Expr, Literal
 from fungrad._graph import Graph
 from fungrad.compile.blocks import halves, rows, total
-from fungrad.compile.calls import array_of, expression, operand, stacked_numbers, statements
+from fungrad.compile.calls import (
+    array_of,
+    expression,
+    operand,
+    short_sum,
+    stacked_numbers,
+    statements,
+)
 from fungrad.compile.constants import Constants
 from fungrad.compile.fuse import Group, units
 from fungrad.compile.loops import loop
@@ -27,7 +34,7 @@ class _Writer:
     def __init__(self, graph: Graph, contiguous: tuple[bool, ...]) -> None:
         self.graph = graph
         self.constants = Constants()
-        dense = dense_nodes(graph, contiguous)
+        self._dense = dense = dense_nodes(graph, contiguous)
         self._units = units(graph, graph.nodes, dense)
         self._plan: Plan = plan(graph, self._units, dense)
         self._names: dict[Expr, str] = {node: f"x{i}" for i, node in enumerate(graph.inputs)}
@@ -95,7 +102,10 @@ class _Writer:
             operands = [self._text(node, arg) for arg in node.args]
             lines = statements(node, name, operands, constants) or []
             if not lines:
-                text = expression(node, operands, constants, dict(node.static))
+                quick = self._dense.issuperset(node.args) and node.args
+                text = (quick and short_sum(node, operands[0], constants)) or expression(
+                    node, operands, constants, dict(node.static)
+                )
                 buffer = self._plan.out.get(node)
                 if buffer is not None:
                     text = f"{text[:-1]}, out={self._names[buffer]})"
@@ -121,9 +131,10 @@ class _Writer:
                 text = f"np.empty({shape}, {dtype})" if buffer is None else names[buffer]
             self._names[node] = name
             self._lines.append((f"{name} = {text}", str(node.aval)))
-        lines, run = loop(
-            group, f"g{len(self._functions)}", names, self._numbers, constants, expression
-        )
+        reads = set(group.reads)
+        overwriting = {node for node in group.kept if self._plan.out.get(node) in reads}
+        name = f"g{len(self._functions)}"
+        lines, run = loop(group, name, names, self._numbers, overwriting, constants, expression)
         self._functions.append("\n".join(lines))
         self._lines.append((f"{run}{self._forget(dead)}", ""))
         for node in group.nodes:

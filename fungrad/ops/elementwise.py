@@ -97,8 +97,7 @@ def _difference(a: Any, b: Any) -> Any:
 
 def _logaddexp_partials(y: Any, a: Any, b: Any) -> tuple[Any, Any]:
     # exp(a - y), but also where both operands are inf or -inf: equal operands share evenly.
-    difference = _difference(a, b)
-    return sigmoid(difference), sigmoid(-difference)
+    return sigmoid(_difference(a, b)), sigmoid(_difference(b, a))
 
 
 def _logaddexp2_partials(y: Any, a: Any, b: Any) -> tuple[Any, Any]:
@@ -112,8 +111,9 @@ logaddexp2 = elementwise(np.logaddexp2, _logaddexp2_partials, analytic=False)
 
 def sigmoid_value(x: Any) -> Any:
     """``1 / (1 + exp(-x))`` with full relative accuracy on both sides, without overflow."""
-    if np.asarray(x).dtype.kind in "biu":  # -abs wraps around for integers
-        x = np.asarray(x).astype(np.exp.resolve_dtypes((np.asarray(x).dtype, None))[1])[()]
+    dtype = x.dtype if hasattr(x, "dtype") else np.asarray(x).dtype
+    if dtype.kind in "biu":  # -abs wraps around for integers
+        x = np.asarray(x).astype(np.exp.resolve_dtypes((dtype, None))[1])[()]
     small = np.exp(-np.abs(x))
     # The maximum with True is a branch-free choice of 1: np.where takes twice the time.
     return np.maximum(small, np.greater_equal(x, 0)) / (1 + small)

@@ -58,6 +58,10 @@ def _rows(a: Any) -> Any:
 
 def _matmul_batch(batched: tuple[bool, bool], size: int, a: Any, b: Any) -> Any:
     first, second = batched
+    if not first and a.ndim == 2 and b.ndim == 2:  # the vectors are the rows of one matrix
+        return np.matmul(b, a.T)
+    if not second and b.ndim == 2 and a.ndim == 2:
+        return np.matmul(a, b)
     # A batch of vectors is a batch of one-row or one-column matrices.
     row, column = a.ndim - first == 1, b.ndim - second == 1
     a = np.expand_dims(a, -2) if row else a
