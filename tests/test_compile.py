@@ -18,6 +18,7 @@ from fungrad._simplify import simplify
 from fungrad._trace import trace_flat
 
 source_module = import_module("fungrad.compile.source")
+schedule_module = import_module("fungrad.compile.schedule")
 
 
 def normal(*shape, dtype=np.float64):
@@ -379,3 +380,32 @@ def test_what_derives_from_one_graph_is_bounded():
     for size in range(2, 200):
         f(np.ones((size, 2)))
     assert len(fg.trace(lambda x: np.sum(x**2), np.ones(2))._memo) <= 64
+
+
+def test_gradients_along_a_chain_add_up_on_the_way():
+    """Not at the end, when every step's contributions would still be there."""
+    steps, wide = 60, 64
+
+    def loss(w, b, xs):
+        h = np.zeros((wide, wide))
+        for t in range(steps):
+            h = np.tanh(xs[t] + h @ w + b)
+        return np.sum(h * h)
+
+    args = normal(wide, wide) / wide, normal(wide), normal(steps, wide, wide)
+    f = fg.grad(loss, argnums=(0, 1))
+    jitted = fg.jit(f)
+    first = jitted(*args)
+    jitted(*args)
+    peak, second = peak_of(jitted, *args)
+    assert_same(second, first)
+    step = args[0].nbytes
+    assert peak < (steps + 14) * step  # one hidden state for each step, and a few temporaries
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_order_of_operations_changes_no_bit(name, monkeypatch):
+    monkeypatch.setattr(schedule_module, "WORTHWHILE", 0)
+    f, x = PROGRAMS[name], normal(3, 3)
+    slow, fast = interpreted_and_compiled(f, x)
+    assert_same(fast, slow)

@@ -24,6 +24,7 @@ from fungrad.compile.constants import Constants
 from fungrad.compile.fuse import Group, units
 from fungrad.compile.loops import loop
 from fungrad.compile.memory import Plan, dense_nodes, finishes, plan
+from fungrad.compile.schedule import schedule
 from fungrad.errors import GENERATED
 from fungrad.ops.creation import full
 
@@ -35,7 +36,7 @@ class _Writer:
         self.graph = graph
         self.constants = Constants()
         self._dense = dense = dense_nodes(graph, contiguous)
-        self._units = units(graph, graph.nodes, dense)
+        self._units = units(graph, schedule(graph), dense)
         self._plan: Plan = plan(graph, self._units, dense)
         self._names: dict[Expr, str] = {node: f"x{i}" for i, node in enumerate(graph.inputs)}
         self._numbers = {node: i for i, node in enumerate(graph.nodes)}

@@ -1,0 +1,78 @@
+"""The order in which operations run: the one of a few that keeps least memory in use.
+
+In: a graph. Out: its operations, arguments first. Bits do not depend on the order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fungrad._expr import Expr, Input, Literal
+from fungrad._graph import Graph
+
+WORTHWHILE = 1 << 18
+"""How many bytes all results must have for their order to matter: a cache holds fewer."""
+
+
+def schedule(graph: Graph) -> tuple[Expr, ...]:
+    """The best of three orders: as the outputs ask for them, or by levels.
+
+    A node's level is how many operations are below it. The first order suits programs of many
+    short branches. By levels suits several outputs that add up along one long chain, like the
+    gradients of a recurrent network; then a node waits for the level of its first reader, and in
+    the third order for that of the readers' readers.
+    """
+
+    def derive() -> tuple[Expr, ...]:
+        if sum(map(_bytes, graph.nodes)) < WORTHWHILE:
+            return graph.nodes
+        level: dict[Expr, int] = {}
+        for node in graph.nodes:
+            level[node] = 1 + max([level.get(arg, 0) for arg in node.args], default=0)
+        once = _delayed(graph, level, level)
+        twice = _delayed(graph, level, once)
+        orders = [
+            graph.nodes,
+            *[tuple(sorted(graph.nodes, key=k.__getitem__)) for k in (once, twice)],
+        ]
+        return min(orders, key=lambda order: peak_bytes(graph, order))
+
+    result: tuple[Expr, ...] = graph.memo("schedule", derive)
+    return result
+
+
+def _delayed(graph: Graph, level: dict[Expr, int], of: dict[Expr, int]) -> dict[Expr, int]:
+    """For every node the level before that of its first reader, but no less than its own."""
+    first: dict[Expr, int] = {}
+    for node in graph.nodes:
+        for arg in node.args:
+            first[arg] = min(of[node], first.get(arg, of[node]))
+    return {node: max(level[node], first.get(node, 0) - 1) for node in graph.nodes}
+
+
+def peak_bytes(graph: Graph, order: Sequence[Expr]) -> int:
+    """The most that the results of operations take up together, at any time."""
+    owner: dict[Expr, Expr] = {}
+    last: dict[Expr, int] = {}
+    for position, node in enumerate(order):
+        assert node.primitive is not None
+        source = node.args[0] if node.primitive.view else node
+        owner[node] = owner.get(source, source)
+        for arg in node.args:
+            last[owner.get(arg, arg)] = position
+    for out in graph.outputs:
+        last[owner.get(out, out)] = len(order)
+    used = most = 0
+    for position, node in enumerate(order):
+        used += 0 if owner[node] is not node else _bytes(node)
+        most = max(most, used)
+        for own in {owner.get(arg, arg) for arg in node.args}:
+            if last[own] == position and not isinstance(own, (Input, Literal)):
+                used -= _bytes(own)
+    return most
+
+
+def _bytes(node: Expr) -> int:
+    parts: Any = getattr(node.aval, "avals", None) or (node.aval,)
+    return sum(part.size * part.dtype.itemsize for part in parts)
