@@ -30,8 +30,8 @@ from fungrad._primitive import ZERO, Primitive, items, kind_of, promoted_dtypes
 from fungrad._protocols import ArrayProtocols
 from fungrad._provenance import recording
 from fungrad._questions import Question, Read, as_it_is
+from fungrad._snapshot import Snapshot
 from fungrad.errors import (
-    ArrayMutationError,
     ConcretizationError,
     EscapedTracerError,
     TracerConversionError,
@@ -115,7 +115,7 @@ class Trace:
             return node
         node = self._captured[key] = make_input(len(self.avals), aval)
         if isinstance(value, np.ndarray):
-            self._snapshots[len(self.avals)] = Snapshot.of(value)
+            self._snapshots[len(self.avals)] = Snapshot.of(value, run_in.__code__)
         self.avals.append(aval)
         self.values.append(value)
         return node
@@ -211,48 +211,6 @@ class Unknown:
 
     why: str
     instead: str = "np.where(condition, a, b), or fg.cond(condition, f, g, x)"
-
-
-@attrs.frozen(eq=False)
-class Snapshot:
-    """What a captured array held when it was read: a copy, or of a large one a checksum."""
-
-    entries: Any
-    complete: bool
-
-    @classmethod
-    def of(cls, array: Any) -> Snapshot:
-        """The snapshot of an array as it is now."""
-        complete = array.nbytes <= _SNAPSHOT_BYTES
-        return cls(array.copy() if complete else _checksum(array), complete)
-
-    def holds(self, array: Any) -> bool:
-        """Whether the array has not been written to."""
-        now = array if self.complete else _checksum(array)
-        return bool(now.tobytes() == self.entries.tobytes())
-
-    def restored(self, array: Any) -> Any:
-        """The array as it was."""
-        if self.complete:
-            return self.entries
-        raise ArrayMutationError(
-            f"an array of shape {array.shape} was written to after a traced program had read it; "
-            "write: a new array, such as a = a + 1, instead of writing into it"
-        )
-
-
-_SNAPSHOT_BYTES = 1 << 16
-_ROW = 1 << 12
-
-
-def _checksum(array: Any) -> Any:
-    """Sums of the entries' bits, modulo 2**64, by column and by row; so it sees moves as well."""
-    flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    words = flat[: flat.size // 8 * 8].view(np.uint64)
-    count = words.size // _ROW * _ROW
-    rows = words[:count].reshape(-1, _ROW)
-    sums = [np.add.reduce(rows, axis=0), np.add.reduce(rows, axis=1)]
-    return np.concatenate([*[part.view(np.uint8) for part in sums], flat[count * 8 :]])
 
 
 _TAKING_LIKE = frozenset(

@@ -15,7 +15,7 @@ ROWS = (
     {"errors"},
     {"_locks", "_intern", "_aval", "_containers", "_tree", "_config", "_provenance"},
     {"_expr", "_graph"},
-    {"_refusals", "_primitive", "_evaluate", "_codec", "_questions"},
+    {"_refusals", "_primitive", "_evaluate", "_codec", "_questions", "_snapshot"},
     {"_protocols", "_tracer"},
     {"ops"},
     {"_trace"},

@@ -677,3 +677,77 @@ def test_rows_of_a_large_captured_array_that_change_places():
 
     with pytest.raises(fg.errors.ArrayMutationError, match="written to"):
         fg.grad(f)(1.0)
+
+
+BIG = 100_000
+
+
+class Buffer:
+    def __init__(self):
+        self.entries = np.ones(BIG)
+
+    def reset(self, place):
+        self.entries[place] = 0.0
+
+
+def reset(buffer):
+    forget(buffer.entries)
+
+
+def forget(entries):
+    entries[5:6].fill(0.0)
+
+
+def twice_through_positional_out(w):
+    np.multiply(w, 2, w)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda buffer: buffer.entries.__setitem__(5, 0.0),
+        lambda buffer: buffer.reset(5),
+        reset,
+        lambda buffer: reset(buffer),
+        lambda buffer: np.copyto(buffer.entries[5:6], 0.0),
+        lambda buffer: np.negative(buffer.entries[5:6], out=buffer.entries[5:6]),
+        lambda buffer: twice_through_positional_out(buffer.entries),
+    ],
+)
+def test_a_large_captured_array_is_written_after_it_was_read(write):
+    buffer = Buffer()
+
+    def f(x):
+        y = np.sum(x * buffer.entries)
+        write(buffer)
+        return y
+
+    with pytest.raises(fg.errors.ArrayMutationError, match="written to"):
+        fg.grad(f)(1.0)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_large_captured_arrays_are_not_read_as_a_whole_for_nothing(order, monkeypatch):
+    def checksum(array):
+        raise AssertionError
+
+    monkeypatch.setattr("fungrad._snapshot._checksum", checksum)
+    w = np.asarray(np.ones((BIG, 2)), order=order)
+    layers = {"scale": 2.0}
+
+    def f(x):
+        return np.sum(np.tanh(w @ x) * layers["scale"])
+
+    assert np.allclose(fg.grad(f)(np.zeros(2)), 2.0 * BIG)
+
+
+def test_a_view_with_gaps_is_read_as_a_whole():
+    w = np.ones((BIG, 2))[:, 0]
+
+    def f(x):
+        y = np.sum(x * w)
+        np.multiply(w[3:4], 2, w[3:4])
+        return y
+
+    with pytest.raises(fg.errors.ArrayMutationError, match="written to"):
+        fg.grad(f)(1.0)
