@@ -37,12 +37,14 @@ class WorkerError(Exception):
 class Worker:
     """A process that measures one system on one workload."""
 
-    def __init__(self, system: str, workload: str, threads: int, preset: str, home: str) -> None:
+    def __init__(self, system: str, workload: str, options: argparse.Namespace, home: str) -> None:
+        threads = options.thread_count
+        clock = "process_time" if options.busy else "perf_counter"
         self.results = f"{home}/{system}.npz"
         self._log = open(f"{home}/{system}.log", "w+")  # noqa: SIM115  (closed by `close`)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.benchmarks.worker"]
-            + [system, workload, str(threads), preset, self.results],
+            + [system, workload, str(threads), options.preset, clock, self.results],
             cwd=ROOT,
             env=_environment(threads, home, system),
             stdin=subprocess.PIPE,
@@ -146,7 +148,7 @@ def _started(
     """A worker after its first call; short first calls are repeated, each in a fresh process."""
     firsts: list[dict[str, Any]] = []
     while True:
-        worker = Worker(name, workload.name, options.thread_count, options.preset, home)
+        worker = Worker(name, workload.name, options, home)
         _try(worker, cell, firsts, options, {"do": "first"})
         if "missing" in cell or len(firsts) >= options.firsts or firsts[0]["seconds"] > 1:
             break
@@ -228,10 +230,14 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--timeout", type=float, default=180.0, help="the longest that any step may take, seconds")
     add("--preset", choices=("full", "tiny"), default="full", help="tiny: sizes for a smoke test")
     add("--quick", action="store_true", help="3 rounds of 0.1 s, one first call")
+    add("--busy", action="store_true", help="on a busy machine: time of the processor, 1 thread")
+    add("--page", type=Path, metavar="FILE", help="write the tables there")
     add("--out", type=Path, metavar="DIR", help="write benchmarks.md, benchmarks.png, results.json")
     options = parser.parse_args(arguments)
     if options.quick:
         options.rounds, options.seconds, options.firsts = 3, 0.1, 1
+    if options.busy:
+        options.threads = [1]
     # The hand-written gradient is what all others are compared with.
     options.systems = list(dict.fromkeys(["manual", *options.systems]))
     return options
@@ -259,6 +265,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     report = table.report(cells, systems, imports, command.strip())
     print(report)
+    if options.page:
+        options.page.write_text(report)
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
         (options.out / "benchmarks.md").write_text(report)
