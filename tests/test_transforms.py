@@ -1,5 +1,7 @@
 """The transforms: arguments, structures, compositions and orders, against closed forms."""
 
+import gc
+import weakref
 from itertools import product
 
 import mpmath
@@ -487,3 +489,30 @@ def test_derivatives_of_high_order(name, order):
             expected = float(mpmath.diff(exact, mpmath.mpf(x), order))
             assert_allclose(f(x), expected, rtol=1e-10, atol=1e-10)
             assert_allclose(fg.jit(f)(x), f(x), rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda f, x: fg.grad(f)(x),
+        lambda f, x: fg.jit(fg.value_and_grad(f))(x),
+        lambda f, x: fg.vmap(np.sin)(x),
+        lambda f, x: fg.jvp(f, (x,), (np.ones(3),)),
+        lambda f, x: fg.vjp(f, x)[1](1.0),
+        lambda f, x: fg.hessian(f)(x),
+        lambda f, x: fg.grad(lambda w: f(w * x))(np.ones(3)),
+    ],
+)
+def test_arguments_do_not_wait_for_the_garbage_collector(use):
+    # Arrays are large, and a loop makes many of them before Python looks for cycles.
+    f = lambda x: np.sum(np.tanh(x) ** 2)
+    gc.disable()
+    try:
+        for _ in range(3):
+            x = np.ones(3)
+            watch = weakref.ref(x)
+            use(f, x)
+            del x
+            assert watch() is None
+    finally:
+        gc.enable()

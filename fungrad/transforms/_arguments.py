@@ -114,12 +114,12 @@ def choose(
 
     def call(new: Sequence[Any]) -> Any:
         complete = list(args)
-        for place, tree in zip(places, chosen.regroup(new), strict=True):
+        for place, tree in zip(places, regrouped(structure, new), strict=True):
             complete[place] = tree
         return function(*complete, **kwargs)
 
-    chosen = Chosen(leaves, tuple(places), structure, call)
-    return chosen
+    # No cycle: arrays that are arguments must not wait for the garbage collector.
+    return Chosen(leaves, tuple(places), structure, call)
 
 
 def _place(argnum: Any, count: int) -> int:
