@@ -6,6 +6,7 @@ Row 1. In: concrete arrays and scalars. Out: ``Aval``s, interned, so equality is
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import attrs
@@ -119,6 +120,7 @@ def stack_aval(element: Aval) -> StackAval:
     return aval  # type: ignore[return-value]
 
 
+@lru_cache(maxsize=4096)
 def make_aval(shape: tuple[int, ...], dtype: np.dtype[Any], weak: bool = False) -> Aval:
     """The one ``Aval`` of this shape (of Python ints), native dtype and weakness."""
     key = (shape, dtype, weak)

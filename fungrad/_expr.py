@@ -7,6 +7,7 @@ equality is identity and common subexpressions are one object. Nothing here recu
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -56,6 +57,7 @@ class Literal(Expr):
 _exprs: InternTable[Expr] = InternTable()
 
 
+@lru_cache(maxsize=4096)
 def make_input(index: int, aval: Aval) -> Input:
     """The ``Input`` node of this position and kind."""
     key = (Input, index, id(aval))

@@ -71,19 +71,32 @@ class InternTable(Generic[V]):
 
 
 def static_key(static: tuple[tuple[str, Any], ...]) -> Hashable:
-    """``bits_key`` of names and values that live as long as the key is in use."""
+    """A key like ``bits_key``'s of names and values that live as long as it is in use, sooner."""
     key: list[Any] = []
     for name, value in static:
         kind = type(value)
-        plain = kind is int or kind is str or value is None
         if kind is tuple:
-            for item in value:
-                if type(item) is not int:
-                    break
-            else:
-                plain = True
-        key += name, value if plain else bits_key(value, held=True)
+            value = _tuple_key(value)
+        elif kind is not int and kind is not str and value is not None:
+            value = bits_key(value, held=True)
+        key += name, value
     return tuple(key)
+
+
+def _tuple_key(items: tuple[Any, ...]) -> Hashable:
+    key: list[Any] = []
+    for item in items:
+        kind = type(item)
+        if kind is int:
+            key.append(item)
+        elif kind is slice and {type(item.start), type(item.stop), type(item.step)} <= _BOUNDS:
+            key.append((slice, item.start, item.stop, item.step))
+        else:
+            return bits_key(items, held=True)
+    return tuple(key)
+
+
+_BOUNDS = {int, type(None)}
 
 
 def bits_key(value: Any, held: bool = False) -> Hashable:

@@ -11,7 +11,7 @@ import numpy as np
 
 from fungrad._aval import Aval, aval_of
 from fungrad._tracer import Tracer
-from fungrad._tree import TreeDef, flatten
+from fungrad._tree import LEAF, TreeDef, flatten
 from fungrad.errors import (
     ArgumentError,
     ComplexInputError,
@@ -79,6 +79,10 @@ def regrouped(trees: Sequence[TreeDef], leaves: Sequence[Any]) -> tuple[Any, ...
     """One tree of each structure, made of consecutive ``leaves``."""
     start, grouped = 0, []
     for tree in trees:
+        if tree is LEAF:
+            grouped.append(leaves[start])
+            start += 1
+            continue
         grouped.append(tree.unflatten(leaves[start : start + tree.num_leaves]))
         start += tree.num_leaves
     return tuple(grouped)
@@ -100,7 +104,8 @@ def choose(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], argnums: Argnums
 ) -> Chosen:
     """Take the arguments ``argnums`` apart."""
-    numbers = argnums if isinstance(argnums, Sequence) else (argnums,)
+    single = type(argnums) is int or not isinstance(argnums, Sequence)
+    numbers: Any = (argnums,) if single else argnums
     places = [_place(i, len(args)) for i in numbers]
     if len(set(places)) != len(places):
         raise ArgumentError(f"argnums={argnums} names an argument twice; write: each one once")
@@ -196,9 +201,14 @@ def check_results(avals: Sequence[Aval], transform: str, holomorphic: bool) -> N
             )
 
 
+_NUMERIC = frozenset({np.ndarray, Tracer, float})
+
+
 def is_numeric(leaf: Any) -> bool:
     """Whether a leaf is meant as numbers: an array of any kind, or a number."""
-    return isinstance(leaf, (Tracer, np.ndarray, np.generic, bool, int, float, complex))
+    return type(leaf) in _NUMERIC or isinstance(
+        leaf, (Tracer, np.ndarray, np.generic, bool, int, float, complex)
+    )
 
 
 def _described(leaf: Any) -> str:
