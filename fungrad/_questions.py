@@ -68,9 +68,9 @@ def outcome_of(answer: Any) -> Hashable:
     """What two answers have in common that code can't tell apart: bits, dtype and shape."""
     if answer is True or answer is False:
         return answer
-    if isinstance(answer, np.ndarray):
+    if isinstance(answer, np.ndarray) and answer.shape:
         data = answer.tobytes()
         if len(data) > _DIGESTED:
             data = hashlib.blake2b(data, digest_size=32).digest()
         return answer.shape, answer.dtype, data
-    return bits_key(answer)
+    return bits_key(answer[()] if isinstance(answer, np.ndarray) else answer)

@@ -130,10 +130,13 @@ def test_answers_are_told_apart_by_bits(ask, values, kinds):
 
 def test_a_python_number_and_an_array_of_no_axes():
     """What a Python number is asked under jit, it is asked as NumPy's; and on later calls too."""
-    g = fg.jit(lambda n: n.item() * 2 if hasattr(n, "item") else n * 2)
-    for n in (3, 3.5, 1 + 2j, np.float32(2.5), np.array(4)):
+    f, runs = counting(lambda n: n.item() * 2)
+    g = fg.jit(f)
+    for n in (3, 3.5, 1 + 2j, np.float32(2.5), np.array(4), np.array([True])):
+        runs.clear()
         for _ in range(3):
             assert g(n) == n * 2
+        assert len(runs) == 1
 
 
 # --- what paths share ----------------------------------------------------------------------------

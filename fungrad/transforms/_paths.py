@@ -101,6 +101,7 @@ class Fork:
     needs: tuple[Expr, ...]
     """What this segment and those below take of what is computed before."""
     branches: dict[Hashable, Fork | End]
+    _dead: dict[Hashable, list[Expr]] = attrs.field(factory=dict)
 
     def follow(self, arguments: Sequence[Any]) -> tuple[End, Sequence[Any]] | None:
         """The end to which the arguments lead, and its outputs; ``None`` if no known path does."""
@@ -108,13 +109,19 @@ class Fork:
         known: dict[Expr, Any] = {}
         while True:
             answer, *given = fork.segment.run(arguments, known)
-            branch = fork.branches.get(_outcome(fork.question, answer))
+            outcome = _outcome(fork.question, answer)
+            branch = fork.branches.get(outcome)
             if branch is None:
                 return None
             known.update(zip(fork.segment.gives, given, strict=True))
             if isinstance(branch, End):
                 return branch, branch.segment.run(arguments, known)
-            known = {node: known[node] for node in branch.needs}
+            dead = fork._dead.get(outcome)
+            if dead is None:
+                # Always the same, as what is known at a fork does not depend on the values.
+                dead = fork._dead[outcome] = [*known.keys() - set(branch.needs)]
+            for node in dead:
+                del known[node]
             fork = branch
 
 
