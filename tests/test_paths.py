@@ -374,20 +374,30 @@ def test_memory_is_bounded():
     assert grown < 3_000_000, grown
 
 
-def test_code_that_does_not_do_the_same_twice():
+@pytest.mark.parametrize("kinds", [3, 10**9])
+def test_code_that_does_not_do_the_same_twice(kinds):
     """Draws of its own are frozen, as ever; and what was recorded of them is never mixed up."""
     rng = np.random.default_rng(4)
 
     def f(x):
-        draw = rng.integers(1, 4)
+        draw = int(rng.integers(kinds)) + 1
         if np.sum(x * draw) > 2:
             return x * 2
         return x if draw * x[0] > 0 else -x
 
     g = fg.jit(f)
-    for x in ([1.0], [0.1], [-1.0], [5.0], [-0.2]) * 20:
-        x = np.array(x)
-        assert g(x).tolist() in ((x * 2).tolist(), x.tolist(), (-x).tolist())
+
+    def calls(count):
+        for x in ([1.0], [0.1], [-1.0], [5.0], [-0.2]) * count:
+            x = np.array(x)
+            assert g(x).tolist() in ((x * 2).tolist(), x.tolist(), (-x).tolist())
+
+    if kinds == 3:
+        calls(20)
+    else:
+        with pytest.warns(PathLimitWarning):
+            calls(20)
+        calls(1)  # only once
 
 
 # --- exceptions, threads -------------------------------------------------------------------------

@@ -12,7 +12,7 @@ that another thread is following stays as it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from functools import cached_property, partial
+from functools import partial
 from operator import is_
 from typing import Any
 
@@ -38,7 +38,7 @@ goes on differently after each value is not.
 """
 
 
-@attrs.frozen(eq=False, slots=False)
+@attrs.frozen(eq=False)
 class Segment:
     """A part of a path.
 
@@ -57,14 +57,11 @@ class Segment:
     captures: tuple[Any, ...]
     gives: tuple[Expr, ...]
     inlined: bool
+    _made: list[Callable[[Sequence[Any]], Sequence[Any]]] = attrs.field(factory=list)
 
     def same(self, other: Segment) -> bool:
         """Whether it does the same with the same captured objects."""
         return self.graph is other.graph and all(map(is_, self.captures, other.captures))
-
-    @cached_property
-    def _program(self) -> Callable[[Sequence[Any]], Sequence[Any]]:
-        return partial(run, self.graph) if self.inlined else program(self.graph)
 
     @stage
     def run(self, arguments: Sequence[Any], known: dict[Expr, Any]) -> Sequence[Any]:
@@ -76,7 +73,9 @@ class Segment:
             operands += [known[node] for node in self.takes]
         if self.captures:
             operands += self.captures
-        return self._program(operands)
+        if not self._made:  # a path that is taken once needs no program of its parts
+            self._made.append(partial(run, self.graph) if self.inlined else program(self.graph))
+        return self._made[0](operands)
 
 
 @attrs.frozen(eq=False)
@@ -217,7 +216,7 @@ def _with_path(paths: Paths | None, path: _Path) -> Paths:
         kept | fresh,
         growth if paths else 0,
         size + (paths.size if paths and shared else 0),
-        shared[-1].question if shared else None,
+        shared[-1].question if shared else next(iter(questions), None),
         (*(paths.tracers if paths else ()), *path.tracers),
     )
 
@@ -247,7 +246,7 @@ class _Path:
         self._targets = [*asked, traced.graph.outputs]
         self.stage: dict[Expr, int] = {}
         seen: set[Expr] = set()
-        for number, nodes in enumerate(self._targets):
+        for number, nodes in enumerate(self._targets if asked else ()):
             for node in topological(nodes, seen):
                 # One of several results is there as soon as all of them are.
                 self.stage[node] = self.stage.get(_owner(node), number)

@@ -43,6 +43,8 @@ class Statics:
         words = (argnames,) if isinstance(argnames, str) else tuple(argnames)
         places = set(map(operator.index, numbers))
         names = set(words)
+        if not (places or names):
+            return cls(frozenset(), frozenset())
         try:
             parameters = list(inspect.signature(function).parameters.values())
         except (TypeError, ValueError):  # some builtins have none
