@@ -355,6 +355,29 @@ def test_bc34_inner_cache_and_outer_tracers():
         close(fg.grad(f)(5.0), 9.0)
 
 
+def test_bc34_custom_rules():
+    @fg.custom_vjp
+    def clipped(x):
+        return x
+
+    clipped.defvjp(lambda x: (x, None), lambda res, ct: (np.clip(ct, -1.0, 1.0),))
+    g = fg.grad(lambda x: 10.0 * clipped(x))
+    close(g(3.0), 1.0)
+    close(fg.jit(g)(3.0), 1.0)
+    close(fg.vmap(g)(np.array([1.0, 2.0])), [1.0, 1.0])
+    bad = fg.custom_vjp(lambda x: np.sum(x))
+    bad.defvjp(lambda x: (np.sum(x), None), lambda res, ct: (np.ones(7),))
+    with pytest.raises(fg.errors.CotangentError, match=r"shape \(7,\); write: one of shape \(3,\)"):
+        fg.grad(bad)(np.ones(3))
+
+    def outer(k):
+        h = fg.custom_vjp(lambda x: x * k)
+        h.defvjp(lambda x: (x * k, None), lambda res, ct: (ct * k,))
+        return h(2.0) + h(k)
+
+    close(fg.grad(outer)(3.0), 2.0 + 3.0 + 3.0)
+
+
 def test_bc34_first_called_under_a_trace():
     g = fg.jit(lambda y: y + 1.0)
     close(fg.grad(lambda x: g(x) * x)(2.0), 5.0)

@@ -28,8 +28,8 @@ LARGEST = 4000
 """Up to how many unknowns it is formed when nothing else helps."""
 
 
-def krylov(product: Callable[[Any], Any], b: Any, rtol: float, strict: bool = True) -> Any:
-    """The solution of ``A y = b``, to ``rtol``; if that fails and ``strict`` is false, the best found.
+def krylov(product: Callable[[Any], Any], b: Any, rtol: float) -> Any:
+    """The solution of ``A y = b``; the norm of the residual is at most ``rtol`` of that of ``b``.
 
     By GMRES, where SciPy is installed (Saad and Schultz, SIAM J. Sci. Stat. Comput. 7, 1986); where
     it is not, or where that does not get there, by forming the matrix.
@@ -53,7 +53,7 @@ def krylov(product: Callable[[Any], Any], b: Any, rtol: float, strict: bool = Tr
             operator, flat, rtol=rtol / 2, atol=0.0, restart=min(size, 50), maxiter=20
         )
         best = best.astype(b.dtype)
-        if not strict or np.linalg.norm(matvec(best) - flat) <= bound:
+        if np.linalg.norm(matvec(best) - flat) <= bound:
             return np.reshape(best, shape)
     if size > LARGEST:
         raise ConvergenceError(

@@ -6,7 +6,7 @@ Out: the ``x`` where the residual is zero, or an error that says how far it got.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import attrs
@@ -20,11 +20,12 @@ from fungrad.custom._linear import DENSE, krylov
 from fungrad.errors import ConvergenceError
 
 Residual = Callable[[Any], Any]
+Step = Callable[[Any, Any], tuple[Any, Any]]
 
 
-def default_tolerance(dtype: np.dtype[Any]) -> float:
+def default_tolerance(dtypes: Iterable[np.dtype[Any]]) -> float:
     """What a step may be, relative to ``1 + |x|``, when the next one is below rounding."""
-    return float(np.finfo(dtype).eps ** 0.75)
+    return max(float(np.finfo(dtype).eps ** 0.75) for dtype in dtypes)
 
 
 @attrs.frozen
@@ -77,8 +78,8 @@ class Solver:
 
     # --- Newton's method with a line search: Nocedal and Wright, section 11.1 ---
 
-    def _steps(self, parameters: Sequence[Any]) -> Callable[[Any, Any], Any]:
-        """``(x, residual) -> Newton's step``."""
+    def _steps(self, parameters: Sequence[Any]) -> Step:
+        """``(x, residual) -> Newton's step, and what is left of the residual in its model``."""
         size = self.residual.inputs[0].aval.size
         if size <= DENSE:
             count = len(parameters)
@@ -87,32 +88,43 @@ class Solver:
             )
             unit = np.eye(size, dtype=self.residual.inputs[0].aval.dtype)
 
-            def dense(x: Any, residual: Any) -> Any:
+            def dense(x: Any, residual: Any) -> tuple[Any, Any]:
                 jacobian = rows([x, *parameters, unit])[0]
+                if not np.all(np.isfinite(jacobian)):
+                    return jacobian[0], residual
                 try:
-                    return np.linalg.solve(jacobian, -residual)
+                    step = np.linalg.solve(jacobian, -residual)
                 except np.linalg.LinAlgError:  # the shortest of the best steps
-                    return np.linalg.lstsq(jacobian, -residual, rcond=None)[0]
+                    step = np.linalg.lstsq(jacobian, -residual, rcond=None)[0]
+                return step, residual + jacobian @ step
 
             return dense
         push = program(linearized(self.residual, (0,), (0,)))
 
-        def free(x: Any, residual: Any) -> Any:
-            product = lambda v: push([x, *parameters, v])[0]
-            return krylov(product, -residual, 1e-3, strict=False)
+        def free(x: Any, residual: Any) -> tuple[Any, Any]:
+            def product(v: Any) -> Any:
+                return push([x, *parameters, v])[0]
+
+            try:
+                step = krylov(product, -residual, 1e-3)
+            except (np.linalg.LinAlgError, ConvergenceError):
+                return np.full_like(x, np.nan), residual
+            return step, residual + product(step)
 
         return free
 
-    def _newton(self, x: Any, residual: Residual, step_at: Callable[[Any, Any], Any]) -> Any:
+    def _newton(self, x: Any, residual: Residual, step_at: Step) -> Any:
         now = residual(x)
         self._finite(x, now)
         for count in range(self.max_steps):
             if not np.any(now):
                 return x
-            step = step_at(x, now)
+            step, left = step_at(x, now)
             if not np.all(np.isfinite(step)):
                 raise self._failed(count, now)
             if self._small(step, x):
+                if np.linalg.norm(left) > 0.5 * np.linalg.norm(now):
+                    raise self._failed(count, now)  # the residual has a minimum here
                 ahead = residual(x + step)
                 better = np.linalg.norm(ahead) < np.linalg.norm(now)
                 return x + step if better else x

@@ -53,7 +53,7 @@ def root(f: Function, x0: Any, *args: Any, tol: float | None = None, max_steps: 
         *args: pytrees. With respect to them, and to what ``f`` closes over, the solution has
             derivatives of all orders, in both modes.
         tol: how small the last step is, relative to :math:`1 + \max |x|`; by default
-            :math:`\epsilon^{3/4}` of the dtype, 1.8e-12 in double precision.
+            :math:`\epsilon^{3/4}` of the narrowest dtype, 1.8e-12 in double precision.
         max_steps: after how many steps to give up.
 
     Returns:
@@ -107,7 +107,7 @@ def fixed_point(
         *args: pytrees. With respect to them, and to what ``f`` closes over, the solution has
             derivatives of all orders, in both modes.
         tol: how small the last step :math:`f(x) - x` is, relative to :math:`1 + \max |x|`; by
-            default :math:`\epsilon^{3/4}` of the dtype, 1.8e-12 in double precision. Where ``f``
+            default :math:`\epsilon^{3/4}` of the narrowest dtype, 1.8e-12 in double precision. Where ``f``
             contracts by :math:`\rho`, the error is that over :math:`1 - \rho`.
         max_steps: after how many steps to give up.
         memory: of how many earlier steps the acceleration takes account; 0 for none.
@@ -257,9 +257,8 @@ def _solution(
         [Unknown(f"is what {unknown.name} solves for, so it has no value yet"), *call.tracers],
     )
     graph = traced.graph
-    solver = Solver(
-        graph, unknown.name, tol or default_tolerance(unknown.aval.dtype), max_steps, memory
-    )
+    tol = tol or default_tolerance([aval.dtype for aval in unknown.avals])
+    solver = Solver(graph, unknown.name, tol, max_steps, memory)
 
     def rule(ct: Any, x: Any, start: Any, *parameters: Any) -> Any:
         # f(x, θ) = 0, so ∂x f dx = -∂θ f dθ: cotangents go through the transposes.
