@@ -368,7 +368,7 @@ def _inlined_value(node: Expr, uses: Uses) -> Expr | None:
         made = run_in(trace, primitive.value, *[trace.tracer(arg) for arg in node.args])
     except Exception:  # it is only code for arrays
         made = None
-    if not isinstance(made, Tracer):
+    if not isinstance(made, Tracer) or made._expr is node:  # it calls what dispatches to itself
         _opaque.add(primitive)
         return None
     return made._expr if _same(node, made._expr) else None
