@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from fungrad._aval import Aval
 from fungrad._expr import Expr, Literal
 from fungrad._graph import Graph
 from fungrad.compile.blocks import halves, rows, total
@@ -146,8 +147,9 @@ class _Writer:
                 self._lines.append((f"{name} = {call}", str(node.aval)))
 
     def _forget(self, dead: list[Expr]) -> str:
-        # Numbers are not worth the time.
-        names = [self._names[n] for n in dead if n in self._names and n.aval.shape]
+        # Numbers are not worth the time; several results, or a stack of them, are.
+        large = [n for n in dead if n.aval.shape or type(n.aval) is not Aval]
+        names = [self._names[n] for n in large if n in self._names]
         dropped = [name for name in names if name[0] == "t"]
         return f"; del {', '.join(dropped)}" if dropped else ""
 
