@@ -21,7 +21,7 @@ from fungrad._tracer import Rewrite as RewriteTrace
 from fungrad._tracer import Tracer, run_in
 from fungrad.ops import elementwise, shape
 from fungrad.ops.creation import full
-from fungrad.ops.indexing import getitem_p, scatter_add_p, scatter_sum_p
+from fungrad.ops.indexing import getitem_p, is_plain, scatter_add_p, scatter_sum_p
 
 Uses = dict[Expr, int]
 """How often a node is read, of those that were seen; what a rewrite made is read once."""
@@ -335,19 +335,12 @@ def _sum_of_scatters(node: Expr, uses: Uses) -> Expr | None:
         if part.primitive is scatter_sum_p:
             indices += dict(part.static)["indices"]
             pieces += part.args
-        elif len(part.args) == 1 and _is_plain(dict(part.static)["index"]):
+        elif len(part.args) == 1 and is_plain(dict(part.static)["index"]):
             indices.append(dict(part.static)["index"])
             pieces.append(part.args[0])
         else:
             return None
     return _build(scatter_sum_p, tuple(pieces), indices=tuple(indices), shape=node.aval.shape)
-
-
-def _is_plain(index: tuple[Any, ...]) -> bool:
-    return all(
-        isinstance(entry, int) or (isinstance(entry, slice) and entry.step in (None, 1))
-        for entry in index
-    )
 
 
 # --- values that are NumPy code --------------------------------------------------------------------

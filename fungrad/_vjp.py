@@ -7,6 +7,7 @@ returns is summed over the axes along which its operand was broadcast, as visibl
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from fungrad._tracer import Rewrite, Tracer
 from fungrad.errors import CotangentError, UnsupportedFunctionError
 from fungrad.ops.creation import full
 from fungrad.ops.elementwise import selected
+from fungrad.ops.indexing import is_scattered, scattered
 from fungrad.ops.reduction import sum_p
 from fungrad.ops.shape import cast_like
 from fungrad.ops.stacks import stack_add, stack_zeros
@@ -186,16 +188,21 @@ def _backward(trace: Rewrite, graph: Graph, wrt: Positions, seeds: dict[int, Tra
     for position, ct in seeds.items():
         _accumulate(cts, graph.outputs[position], ct)
     for node in reversed(graph.nodes):
-        ct_or_none = cts.pop(node, None)
-        if ct_or_none is None or node not in active:
+        pending = cts.pop(node, None)
+        if pending is None or node not in active:
             continue
-        for arg, part in zip(node.args, _parts(trace, node, ct_or_none, active), strict=True):
+        summed: Any = (
+            {index: total(parts) for index, parts in pending.items()}
+            if isinstance(pending, dict)
+            else total(pending)
+        )
+        for arg, part in zip(node.args, _parts(trace, node, summed, active), strict=True):
             if arg in active and part is not ZERO:
                 fitting = part if isinstance(part, Part) else _fit(part, node, arg.aval)
                 _accumulate(cts, arg, fitting)
     inputs = [graph.inputs[i] for i in wrt]
     results = [
-        selected(cts[node]) if node in cts else _full(trace, node.aval, 0) for node in inputs
+        selected(total(cts[node])) if node in cts else _full(trace, node.aval, 0) for node in inputs
     ]
     return [
         (ct if isinstance(ct.aval, StackAval) else cast_like(ct, node.aval))._expr
@@ -204,12 +211,20 @@ def _backward(trace: Rewrite, graph: Graph, wrt: Positions, seeds: dict[int, Tra
 
 
 def _accumulate(cts: dict[Expr, Any], node: Expr, ct: Any) -> None:
-    """Add a cotangent of ``node``; for one of several results, to the sum of that result."""
+    """Note a cotangent of ``node``; for one of several results, beside those of that result."""
     if isinstance(ct, Part):
-        parts = cts.setdefault(node, {})
-        parts[ct.index] = plus(parts[ct.index], ct.ct) if ct.index in parts else ct.ct
+        cts.setdefault(node, {}).setdefault(ct.index, []).append(ct.ct)
     elif not isinstance(node, Literal):
-        cts[node] = plus(cts[node], ct) if node in cts else ct
+        cts.setdefault(node, []).append(ct)
+
+
+def total(cts: list[Any]) -> Any:
+    """The sum of all cotangents of one value; those of its parts go into one array of zeros."""
+    parts = [ct for ct in cts if isinstance(ct, Tracer) and is_scattered(ct._expr)]
+    if len(parts) > 1:
+        rest = [ct for ct in cts if not (isinstance(ct, Tracer) and is_scattered(ct._expr))]
+        cts = [*rest, scattered(parts)]
+    return reduce(plus, cts)
 
 
 def plus(a: Any, b: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -10,6 +11,7 @@ import numpy as np
 
 from fungrad._aval import Aval, is_array, make_aval
 from fungrad._codec import markers
+from fungrad._expr import Expr
 from fungrad._primitive import INDEX, Primitive, answer, primitive
 from fungrad._tracer import Tracer, concrete_array
 from fungrad.ops.creation import arange_like
@@ -231,7 +233,32 @@ scatter_sum_p: Primitive = primitive(
     ),
     fresh=True,
 )
-"""A sum of ``scatter_add_p`` without index arrays, for compiled programs."""
+"""A sum of ``scatter_add_p`` without index arrays."""
+
+
+def is_plain(index: Index) -> bool:
+    """Whether an index is made of integers and of slices without steps."""
+    return all(
+        isinstance(entry, int) or (isinstance(entry, slice) and entry.step in (None, 1))
+        for entry in index
+    )
+
+
+def is_scattered(node: Expr) -> bool:
+    """Whether a node is zeros but for one part, read by a plain index."""
+    return node.primitive is scatter_add_p and is_plain(dict(node.static)["index"])
+
+
+def scattered(parts: Sequence[Tracer]) -> Any:
+    """The sum of such values: reading n entries one by one costs n steps backwards, not n²."""
+    statics = [dict(part._expr.static) for part in parts]
+    cts = [Tracer(part.owner, part._expr.args[0]) for part in parts]
+    return scatter_sum_p(
+        *cts, indices=tuple([s["index"] for s in statics]), shape=statics[0]["shape"]
+    )
+
+
+# --- what an index means -------------------------------------------------------------------------
 
 
 def _expanded(index: Any, rank: int) -> list[Any]:

@@ -115,3 +115,35 @@ def test_a_boolean_is_a_new_axis(flag):
     same_bits(
         fg.jit(lambda x: fg.at(x)[flag].set(7.0))(x), np.full((2, 3), 7.0) if flag else x, "at"
     )
+
+
+def test_reading_one_by_one_is_linear_in_the_graph_too():
+    def program(x):
+        return sum((np.sin(x[i]) * x[i] for i in range(len(x))), 0.0)
+
+    for n in (4, 40):
+        nodes = fg.trace(fg.grad(program), np.linspace(0.0, 1.0, n)).nodes
+        names = [node.primitive.name for node in nodes]
+        assert names.count("scatter_sum") == 1
+        assert len(nodes) < 20 * n
+    x = np.linspace(0.0, 1.0, 5)
+    np.testing.assert_allclose(fg.grad(program)(x), np.cos(x) * x + np.sin(x), rtol=1e-14)
+    np.testing.assert_allclose(
+        fg.hessian(program)(x), np.diag(2 * np.cos(x) - x * np.sin(x)), rtol=1e-13, atol=1e-15
+    )
+    check_batched(fg.grad(program), x)
+
+
+def test_parts_beside_whole_uses_and_choices():
+    f = lambda x: np.sum(x[:-1] * x[1:]) + np.sum(x**3) + np.sum(np.where(x > 0, x, 0)) + x[0]
+    x = np.array([1.0, -2.0, 3.0])
+    want = np.array([-2.0, 4.0, -2.0]) + 3 * x**2 + (x > 0) + np.array([1.0, 0, 0])
+    np.testing.assert_allclose(fg.grad(f)(x), want)
+
+
+def test_parts_by_new_axes_and_steps():
+    x = np.arange(4.0) + 1
+    f = lambda x: np.sum(x[None, 1:] ** 2) + np.sum(x[0:2] ** 3) + np.sum(x[::2]) + np.sum(x[::-1])
+    want = 2 * x * [0, 1, 1, 1] + 3 * x**2 * [1, 1, 0, 0] + [1, 0, 1, 0] + 1
+    np.testing.assert_allclose(fg.grad(f)(x), want)
+    np.testing.assert_allclose(fg.jit(fg.grad(f))(x), want)
