@@ -298,6 +298,27 @@ def test_writing_into_arrays_that_the_program_reads_does_not_trace_for_ever():
     assert len(runs) == 5
 
 
+def test_writing_into_arrays_that_decide_a_result_that_is_no_array():
+    table = np.ones(2)
+    f = fg.jit(lambda x: (x * table, int(table[0]), "big" if table[0] > 3 else "small"))
+    for value in (1.0, 2.0, 3.0, 4.0, 5.0):
+        table[:] = value
+        for _ in range(2):
+            scaled, number, name = f(1.0)
+            assert (scaled.tolist(), number) == ([value] * 2, value)
+            assert name == ("big" if value > 3 else "small")
+
+
+def test_writing_into_two_arrays_of_which_the_program_reads_one():
+    """What is known of the one is not concluded of the other, nor of other paths."""
+    data, limit = np.ones(2), np.ones(2)
+    f = fg.jit(lambda x: x * data if np.sum(x) > 0 else x * data * float(np.max(limit)))
+    for value in (1.0, 2.0, 3.0, 4.0):
+        data[:] = limit[:] = value
+        for x in (1.0, -1.0, 2.0, -2.0):
+            assert f(x).tolist() == [x * value * (1 if x > 0 else value)] * 2
+
+
 def test_training_in_place_through_self():
     model = Model(np.ones(2))
     runs = []
