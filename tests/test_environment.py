@@ -148,6 +148,25 @@ def test_class_attributes_slots_and_nested_objects():
     assert scaled(1.0) == 5.0
 
 
+def test_an_attribute_that_comes_before_the_one_of_the_class():
+    class Base:
+        rate = 2.0
+
+    class Derived(Base):
+        pass
+
+    one, argument = Derived(), Derived()
+    f, g = fg.jit(lambda x: one.rate * x), fg.jit(lambda model, x: model.rate * x)
+    assert (f(1.0), g(argument, 1.0)) == (2.0, 2.0)
+    one.rate = argument.rate = 5.0
+    assert (f(1.0), g(argument, 1.0)) == (5.0, 5.0)
+    del one.rate
+    Derived.rate = 7.0
+    assert (f(1.0), g(argument, 1.0)) == (7.0, 5.0)
+    del argument.rate
+    assert g(argument, 1.0) == 7.0
+
+
 def test_objects_that_make_up_attributes_are_left_alone():
     class Endless(dict):
         def __getattr__(self, name):

@@ -200,7 +200,7 @@ def observe(*values: Any, exempt: Mapping[int, Any] = MappingProxyType({})) -> E
     contents: list[Contents | Stamp] = []
     seen: dict[int, Any] = {}
     attributes: set[str] = set()
-    spaces: list[tuple[Any, set[str]]] = []
+    spaces: list[tuple[list[Any], set[str]]] = []
     pending = list(values)
     while pending:
         value = pending.pop()
@@ -220,7 +220,7 @@ def observe(*values: Any, exempt: Mapping[int, Any] = MappingProxyType({})) -> E
             pending += _behind(value)
             if "__rules__" in _own(value):  # a rule may be stated again
                 names.append((_own(value).get, "__rules__", _own(value)["__rules__"]))
-            spaces += [(space, set()) for space in _namespaces(value)]
+            spaces.append((list(_namespaces(value)), set()))
             if isinstance(value, FunctionType):
                 for name in ("__defaults__", "__kwdefaults__"):
                     names.append((partial(getattr, value), name, getattr(value, name)))
@@ -238,12 +238,16 @@ def observe(*values: Any, exempt: Mapping[int, Any] = MappingProxyType({})) -> E
                     attributes |= loaded[1]
         if not pending:
             # Only attributes that some function loads matter; what they hold may hold more.
-            for space, known in spaces:
-                for name in attributes - known:
-                    held = space.get(name, _MISSING)
-                    if held is not _MISSING:
-                        names.append((space.get, name, held))
-                        pending.append(held)
+            for chain, known in spaces:
+                for name in attributes - known if chain else ():
+                    held = [space.get(name, _MISSING) for space in chain]
+                    while held and held[-1] is _MISSING:
+                        held.pop()
+                    # Also where it is missing: there it would come before the one that is found.
+                    names += [
+                        (space.get, name, one) for space, one in zip(chain, held, strict=False)
+                    ]
+                    pending += held
                 known |= attributes
     skipped = {key: value for key, value in exempt.items() if seen.get(key) is value}
     return Environment(tuple(cells), tuple(names), tuple(contents), skipped)

@@ -114,7 +114,7 @@ class Jitted:
     def __repr__(self) -> str:
         return f"<jitted {self._function!r}>"
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """The function's result, by its program; traced first if there is none."""
         try:
             if recording() is None and not settings().debug_nans:
