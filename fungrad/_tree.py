@@ -56,6 +56,8 @@ class TreeDef:
                 f"A tree of {self.num_leaves} leaves cannot be built from {len(leaves)}: "
                 f"{_clip(repr(self), 300)}"
             )
+        if self.shallow and self.kind is not None:
+            return self.kind.unflatten(self.aux, leaves)
         try:
             return _build(self, iter(leaves))
         except RecursionError as error:

@@ -130,9 +130,27 @@ class Call:
         return found + self.tree.statics() if self.tree is not None else found
 
 
+def key_of(
+    args: tuple[Any, ...], kwargs: dict[str, Any], statics: Statics
+) -> tuple[Hashable, Sequence[Any]]:
+    """What selects the program for a call, and its inputs; this is done at every call."""
+    if kwargs or statics:
+        call = call_of(args, kwargs, statics)
+        return call.key, call.inputs
+    signed = signature(args)
+    if signed is not None:
+        return signed
+    leaves, tree = flatten(args)
+    key, inputs = _signed(leaves)
+    return (tree, key), inputs
+
+
 def call_of(args: tuple[Any, ...], kwargs: dict[str, Any], statics: Statics) -> Call:
     """Take the arguments of a call apart."""
     if not kwargs and not statics:
+        signed = signature(args)
+        if signed is not None:
+            return Call(*signed, args)
         leaves, tree = flatten(args)
         key, inputs = _signed(leaves)
         return Call((tree, key), inputs, leaves, tree)

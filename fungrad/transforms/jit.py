@@ -17,7 +17,7 @@ from fungrad.compile import run
 from fungrad.errors import ArgumentError, StaticArgumentError
 from fungrad.transforms._environment import observe
 from fungrad.transforms._programs import UNKNOWN, Programs
-from fungrad.transforms._signature import Call, Statics, call_of, signature
+from fungrad.transforms._signature import Call, Statics, call_of, key_of
 
 Function = Callable[..., Any]
 
@@ -129,12 +129,7 @@ class Jitted:
             programs = self._observed(programs)
             if recording() is None:
                 self._programs = programs
-        call = None
-        signed: tuple[Any, Any] | None = None if kwargs or self._statics else signature(args)
-        if signed is None:
-            call = call_of(args, kwargs, self._statics)
-            signed = call.key, call.inputs
-        key, inputs = signed
+        key, inputs = key_of(args, kwargs, self._statics)
         try:
             known = programs.get(key)
         except TypeError as error:
@@ -147,7 +142,7 @@ class Jitted:
             result = known.run(inputs)
             if result is not UNKNOWN:
                 return result
-        return self._first(programs, call or Call(key, inputs, args))
+        return self._first(programs, call_of(args, kwargs, self._statics))
 
     def _observed(self, before: Programs | None) -> Programs:
         """No programs yet, in the environment as it is now."""
