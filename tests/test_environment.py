@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import attrs
 import numpy as np
 import pytest
@@ -146,6 +148,13 @@ def test_class_attributes_slots_and_nested_objects():
     assert scaled(1.0) == 2.0
     slotted.scale = 5.0
     assert scaled(1.0) == 5.0
+
+
+def test_objects_that_claim_to_be_of_another_class():
+    for kind in (dict, list, set, tuple, np.ndarray):
+        mock = Mock(spec=kind)
+        mock.rate = 2.0
+        assert fg.jit(lambda x, mock=mock: x * mock.rate)(1.0) == 2.0
 
 
 def test_an_attribute_that_comes_before_the_one_of_the_class():
