@@ -167,7 +167,7 @@ class Trace:
                     f"{asked} needs the value of {node.aval}, which {value.why}; "
                     f"write: {value.instead}"
                 )
-            return value
+            return self._outward(value) if isinstance(value, np.ndarray) else value
 
         value = compute(node, self._computed, of_input, _apply)
         if isinstance(value, Tracer):
@@ -177,6 +177,14 @@ class Trace:
         if self.questions is not None and (node, read) not in self.questions:
             self.questions[node, read] = Question.of(node, asked, leaves, read, answer)
         return answer
+
+    def _outward(self, array: Any) -> Any:
+        """A captured array as the innermost outer trace sees it: by reference, not by value."""
+        tracers = [value for value in self.values if isinstance(value, Tracer)]
+        if not tracers:
+            return array
+        outer = max(tracers, key=lambda tracer: tracer._trace.serial).owner
+        return Tracer(outer, outer.capture(array))
 
     def differentiable(self, node: Expr) -> bool:
         """Whether ``node`` depends on what this trace or an outer one differentiates."""

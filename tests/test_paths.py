@@ -271,6 +271,22 @@ def test_a_question_about_a_captured_array():
     assert len(runs) == 3
 
 
+def test_a_question_of_an_inner_function_about_a_captured_array():
+    limit = np.ones(2)
+
+    def f(x):
+        def inner(y):
+            known = np.asarray(limit, like=y) * np.ones_like(y)
+            return y * x if np.sum(known) > 3 else y * 5
+
+        return fg.grad(inner)(x)
+
+    g = fg.jit(f)
+    for value in (1.0, 2.0, 1.0, 2.0, 5.0, 0.0):
+        limit[:] = value
+        assert g(3.0) == f(3.0) == (3.0 if value >= 2 else 5.0)
+
+
 # --- derivatives ---------------------------------------------------------------------------------
 
 
