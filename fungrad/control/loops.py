@@ -6,6 +6,8 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from fungrad._tracer import Tracer
 from fungrad.compile import run
 from fungrad.control._body import (
@@ -19,6 +21,7 @@ from fungrad.control._body import (
 )
 from fungrad.control._layout import Spec, with_inputs
 from fungrad.control._loop import loop_results
+from fungrad.control._schedule import bounded, segmented
 from fungrad.errors import ArgumentError, OutputTypeError, ShapeMismatchError
 
 Function = Callable[..., Any]
@@ -30,6 +33,7 @@ def scan(
     xs: Any = None,
     length: int | None = None,
     reverse: bool = False,
+    checkpoint: bool | int = False,
 ) -> tuple[Any, Any]:
     r"""A loop with a carry over the items of sequences, which is traced once.
 
@@ -53,6 +57,9 @@ def scan(
         xs: a pytree of arrays ``(length, ...)``; ``None`` for a loop that only counts.
         length: the number of steps; needed if ``xs`` has no arrays.
         reverse: whether to go from the last item to the first. ``ys`` keeps the order of ``xs``.
+        checkpoint: whether reverse mode keeps only some carries and computes again what lies
+            between. An integer ``k`` keeps ``k`` carries at each of ``log(length, k)`` levels and
+            runs forwards as many times; ``True`` chooses ``k`` so that there are three levels.
 
     Returns:
         ``(carry, ys)``: the last carry, and what ``f`` returned at each step, stacked along a new
@@ -90,7 +97,9 @@ def scan(
     )
     operands = [*inits, *sequences.values, *body.captures]
     spec = Spec(body.graph, len(inits), len(sequences.values), length=steps, reverse=bool(reverse))
-    graph = loop_results([known_of(x) for x in operands], spec)
+    known = [known_of(x) for x in operands]
+    keep = _keep(checkpoint, "fg.scan")
+    graph = segmented(spec, known, keep) if keep else loop_results(known, spec)
     last, ys = body.tree.unflatten(run(graph, operands))
     return last, ys
 
@@ -135,7 +144,9 @@ def _length(sequences: Leaves, length: Any) -> int:
     return steps
 
 
-def fori_loop(lower: Any, upper: Any, body: Function, init: Any) -> Any:
+def fori_loop(
+    lower: Any, upper: Any, body: Function, init: Any, checkpoint: bool | int = False
+) -> Any:
     """A loop over a range of integers with a carry, which is traced once.
 
     It computes what this computes, to the last bit::
@@ -149,6 +160,7 @@ def fori_loop(lower: Any, upper: Any, body: Function, init: Any) -> Any:
             the number of steps is known when the program runs only.
         body: ``(i, carry) -> carry``, a pure function of an integer and a pytree.
         init: the first carry. Python numbers in it take the dtype that ``body`` gives them.
+        checkpoint: as for `scan`, or for `while_loop` if a bound is traced.
 
     Returns:
         The last carry; ``init`` itself if ``upper <= lower``.
@@ -178,6 +190,7 @@ def fori_loop(lower: Any, upper: Any, body: Function, init: Any) -> Any:
             lambda state: state[0] < upper,
             lambda state: (state[0] + 1, body(*state)),
             (lower, init),
+            checkpoint,
         )
         return carry[1]
     first, last = operator.index(lower), operator.index(upper)
@@ -186,10 +199,11 @@ def fori_loop(lower: Any, upper: Any, body: Function, init: Any) -> Any:
         i, carry = state
         return (i + 1, body(i, carry)), None
 
-    return scan(step, (first, init), length=max(last - first, 0))[0][1]
+    steps = max(last - first, 0)
+    return scan(step, (first, init), length=steps, checkpoint=checkpoint)[0][1]
 
 
-def while_loop(cond: Function, body: Function, init: Any) -> Any:
+def while_loop(cond: Function, body: Function, init: Any, checkpoint: bool | int = False) -> Any:
     """A loop with a carry that goes on as long as a condition holds, and is traced once.
 
     It computes what this computes, to the last bit::
@@ -205,6 +219,9 @@ def while_loop(cond: Function, body: Function, init: Any) -> Any:
         cond: ``carry -> bool``, a pure function.
         body: ``carry -> carry``, a pure function of a pytree.
         init: the first carry. Python numbers in it take the dtype that ``body`` gives them.
+        checkpoint: whether reverse mode keeps only some carries and computes again what lies
+            between. With an integer ``k``, a loop of ``n`` steps keeps about ``3 k + n / k³``
+            carries and runs forwards four times; ``True`` stands for 32.
 
     Returns:
         The first carry for which the condition does not hold.
@@ -242,6 +259,23 @@ def while_loop(cond: Function, body: Function, init: Any) -> Any:
     # Both graphs get the constants of both.
     step = with_inputs(traced.graph, known, range(count + inner))
     holds = with_inputs(test.graph, known, [*range(count), *range(count + inner, len(known))])
-    graph = loop_results([known_of(x) for x in operands], Spec(step, count, 0, holds))
+    spec, keep = Spec(step, count, 0, holds), _keep(checkpoint, "fg.while_loop")
+    graph = bounded(spec, known, keep) if keep else loop_results(known, spec)
     *last, _ = run(graph, operands)
     return traced.tree.unflatten(last)[0]
+
+
+def _keep(checkpoint: Any, name: str) -> int | bool:
+    """How many carries to keep at each level; ``False`` for all of them."""
+    if isinstance(checkpoint, (bool, np.bool_)):
+        return bool(checkpoint)
+    try:
+        keep = operator.index(checkpoint)
+    except TypeError:
+        keep = 0
+    if keep < 2:
+        raise ArgumentError(
+            f"checkpoint={checkpoint!r} of {name} is no number of carries to keep; write: True, "
+            "False, or an int of at least 2"
+        )
+    return keep
