@@ -7,7 +7,7 @@ version of it, and both compose to any depth.
 from fungrad import errors, extend, nn, optim, random, testing, tree
 from fungrad._config import config
 from fungrad._graph import Graph
-from fungrad.control import cond, fori_loop, scan, switch, while_loop
+from fungrad.control import associative_scan, cond, fori_loop, scan, switch, while_loop
 from fungrad.custom import (
     ShapeDtypeStruct,
     checkpoint,
@@ -42,6 +42,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Graph",
     "ShapeDtypeStruct",
+    "associative_scan",
     "at",
     "checkpoint",
     "cond",

@@ -6,9 +6,10 @@ stands in.
 
 from fungrad._simplify import graph_rewrites
 from fungrad.control._rewrites import rewrite
+from fungrad.control.associative import associative_scan
 from fungrad.control.branches import cond, switch
 from fungrad.control.loops import fori_loop, scan, while_loop
 
-__all__ = ["cond", "fori_loop", "scan", "switch", "while_loop"]
+__all__ = ["associative_scan", "cond", "fori_loop", "scan", "switch", "while_loop"]
 
 graph_rewrites.append(rewrite)
