@@ -4,7 +4,7 @@ Write a pure function with ``import numpy as np``; ``grad(f)`` is its gradient, 
 version of it, and both compose to any depth.
 """
 
-from fungrad import errors, extend, nn, optim, random, testing, tree
+from fungrad import errors, extend, nn, ode, optim, random, testing, tree
 from fungrad._config import config
 from fungrad._graph import Graph
 from fungrad.control import associative_scan, cond, fori_loop, scan, switch, while_loop
@@ -65,6 +65,7 @@ __all__ = [
     "jvp",
     "linearize",
     "nn",
+    "ode",
     "optim",
     "pure_callback",
     "random",

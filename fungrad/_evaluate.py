@@ -6,12 +6,12 @@ runs first calls and answers questions at trace time; ``compile`` produces the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from fungrad._aval import SCALAR_TYPES
+from fungrad._aval import SCALAR_TYPES, Stack
 from fungrad._config import settings
 from fungrad._expr import Expr, Input, Literal
 from fungrad._graph import Graph, last_uses
@@ -68,15 +68,25 @@ def _watched(graph: Graph, inputs: Sequence[Any], record: Recording) -> list[Any
     return [as_operand(_value(output, values)) for output in graph.outputs]
 
 
+def _arrays(value: Any) -> Iterator[Any]:
+    """The arrays that a value consists of: several results, or what a loop has stacked."""
+    if isinstance(value, (tuple, list)):
+        for one in value:
+            yield from _arrays(one)
+    elif isinstance(value, Stack):
+        yield from _arrays(value.values or ())
+    else:
+        yield value
+
+
 def _is_finite(value: Any) -> bool:
-    if isinstance(value, tuple):
-        return all(map(_is_finite, value))
-    return np.result_type(value).kind not in "fc" or bool(np.all(np.isfinite(value)))
+    kinds = ((one, np.result_type(one).kind) for one in _arrays(value))
+    return all(kind not in "fc" or bool(np.all(np.isfinite(one))) for one, kind in kinds)
 
 
 def _check_finite(node: Expr, value: Any) -> None:
     """Raise ``NonFiniteError`` if the value of ``node`` has an entry that is not finite."""
-    for one in value if isinstance(value, tuple) else (value,):
+    for one in _arrays(value):
         if not _is_finite(one):
             wrong = np.argwhere(~np.isfinite(one))
             first = tuple(wrong[0].tolist())

@@ -307,6 +307,14 @@ class GraphFormatError(FungradError, ValueError):
     """
 
 
+class IntegrationError(FungradError, ArithmeticError):
+    """A differential equation could not be followed to the next time.
+
+    Fails: ``fg.ode.odeint(lambda y, t: y**2, 1.0, np.array([0.0, 2.0]))``, which has a pole at 1.
+    Write: ``fg.ode.odeint(lambda y, t: y**2, 1.0, np.array([0.0, 0.9]))``.
+    """
+
+
 class IncompletePrimitiveError(FungradError, TypeError):
     """A primitive was declared without all of its rules, or twice.
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import fungrad as fg
+from fungrad.ode._integrate import checked
 from tests._domains import Case, Function, Operand, Row, Shape
 
 FLOATS = ("float32", "float64")
@@ -162,5 +163,23 @@ BRANCH_ROWS = {
             for i in (0, 1)
         ),
         dtypes=("float32", "float64", "complex128"),
+    ),
+}
+
+
+# --- differential equations ------------------------------------------------------------------------
+
+ODE_ROWS = {
+    "reached": Row(
+        (
+            Case(
+                "reached",
+                lambda x: checked(x * 2, np.all(x == x), steps=1),
+                (Operand((2, 3)),),
+                lambda x: x * 2,
+            ),
+        ),
+        dtypes=("float32", "float64"),
+        gradient_dtypes=("float32", "float64"),
     ),
 }

@@ -34,6 +34,7 @@ from fungrad.errors import (
     GraphFormatError,
     IncompletePrimitiveError,
     InputTypeError,
+    IntegrationError,
     MemoryLayoutError,
     NonDifferentiableInputError,
     NonFiniteError,
@@ -75,6 +76,7 @@ BASES = {
     BranchError: TypeError,
     CarryError: TypeError,
     PredicateError: TypeError,
+    IntegrationError: ArithmeticError,
     NonFiniteError: FloatingPointError,
     TracerAttributeError: AttributeError,
     TruthValueError: ValueError,
@@ -1213,6 +1215,12 @@ def branches_of_different_shapes():
 @raises(PredicateError, "the condition of fg.while_loop", "float64[3]", "np.all(condition)")
 def condition_of_many():
     fg.while_loop(lambda x: x, lambda x: x - 1, ONES)
+
+
+@raises(IntegrationError, "pole", "max_steps=", "rtol=")
+def solution_with_a_pole():
+    with np.errstate(all="ignore"):
+        fg.ode.odeint(lambda y, t: y * y, 1.0, np.array([0.0, 2.0]), rtol=1e-4)
 
 
 # --- jit -----------------------------------------------------------------------------------------

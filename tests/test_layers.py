@@ -23,7 +23,7 @@ ROWS = (
     {"compile"},
     {"control", "custom"},
     {"transforms"},
-    {"optim", "testing", "extend", "nn", "random", "tree", ""},
+    {"optim", "testing", "extend", "nn", "ode", "random", "tree", ""},
 )
 ROW_OF = {part: row for row, parts in enumerate(ROWS) for part in parts}
 

@@ -85,7 +85,7 @@ class Program:
 
     def variant(self, contiguous: tuple[bool, ...]) -> Callable[..., Sequence[Any]]:
         """The function of the inputs' values, NumPy's, of which some are C-contiguous."""
-        if len(self.graph.nodes) > MAX_COMPILED:
+        if len(self.graph.nodes) > MAX_COMPILED or recording() is not None:
             return lambda *values: _finished(self.graph, interpret(self.graph, values))
         if contiguous not in self._compiled and len(self._compiled) >= MAX_VARIANTS:
             contiguous = (False,) * len(contiguous)

@@ -21,6 +21,7 @@ from fungrad._graph import make_graph
 from fungrad._primitive import primitive_named
 from fungrad.compile.run import Program, program
 from fungrad.control._layout import Spec
+from fungrad.errors import GENERATED
 from fungrad.ops.creation import full
 from fungrad.ops.elementwise import positive
 
@@ -187,7 +188,7 @@ def _generated(
         lines.append(f"        {after}= {''.join(f'{name}, ' for name in names[: spec.carries])}")
     lines += ["        pass", f"    return (False, n, {after})"]
     namespace: dict[str, Any] = {"__builtins__": {}}
-    exec(compile("\n".join(lines), "<fungrad loop>", "exec"), namespace)
+    exec(compile("\n".join(lines), GENERATED, "exec"), namespace)
     loop: Callable[..., Any] = namespace["loop"]
     return loop
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fungrad._provenance import explained
 from fungrad._tracer import Tracer
 from fungrad.compile import run
 from fungrad.control._body import (
@@ -27,6 +28,7 @@ from fungrad.errors import ArgumentError, OutputTypeError, ShapeMismatchError
 Function = Callable[..., Any]
 
 
+@explained
 def scan(
     f: Function,
     init: Any,
@@ -203,6 +205,7 @@ def fori_loop(
     return scan(step, (first, init), length=steps, checkpoint=checkpoint)[0][1]
 
 
+@explained
 def while_loop(cond: Function, body: Function, init: Any, checkpoint: bool | int = False) -> Any:
     """A loop with a carry that goes on as long as a condition holds, and is traced once.
 

@@ -520,3 +520,12 @@ def test_exceptions_leave_nothing_behind():
     with pytest.raises(KeyboardInterrupt):
         fg.scan(broken, 0.0, np.ones(2))
     assert fg.scan(lambda c, x: (c + x, None), 0.0, np.ones(2))[0] == 2.0
+
+
+def test_debug_nans_looks_into_stacks():
+    f = lambda x: fg.while_loop(lambda c: c > 1.0, lambda c: np.sqrt(c) - 0.5, x)
+    with fg.config(debug_nans=True):
+        assert_allclose(fg.grad(f)(3.0), fg.grad(f)(np.float64(3.0)))
+        with pytest.raises(errors.NonFiniteError, match="divide") as info:
+            fg.scan(lambda c, x: (c / x, c), 1.0, A([1.0, 0.0]))
+        assert "lambda c, x: (c / x, c)" in str(info.value)
