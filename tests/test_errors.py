@@ -24,10 +24,12 @@ from fungrad.errors import (
     ArgumentError,
     ArrayMutationError,
     BranchError,
+    CallbackError,
     CarryError,
     ComplexInputError,
     ComplexOutputError,
     ConcretizationError,
+    ConvergenceError,
     CotangentError,
     EscapedTracerError,
     FungradError,
@@ -74,6 +76,8 @@ BASES = {
     ArgumentError: TypeError,
     StaticArgumentError: TypeError,
     BranchError: TypeError,
+    CallbackError: ValueError,
+    ConvergenceError: ArithmeticError,
     CarryError: TypeError,
     PredicateError: TypeError,
     IntegrationError: ArithmeticError,
@@ -1255,6 +1259,16 @@ def test_jit_after_an_unhashable_argument():
 
 
 # --- rule authors --------------------------------------------------------------------------------
+
+
+@raises(CallbackError, "float64[3]", "float64[]", "fg.ShapeDtypeStruct(shape, dtype)")
+def callback_of_another_shape():
+    fg.pure_callback(np.sin, fg.ShapeDtypeStruct(()), ONES)
+
+
+@raises(ConvergenceError, "did not converge in", "steps", "x0", "tol=")
+def equation_without_a_solution():
+    fg.root(lambda x: x**2 + 1, 0.7)
 
 
 @raises(GraphFormatError, "'mylab_gone'", "import the module")
