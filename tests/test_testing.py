@@ -77,6 +77,55 @@ def test_wrong_second_derivatives_fail(modes):
         check_grads(SECOND, (X,), modes=modes)
 
 
+BARELY = wrong("barely", lambda y, x: ((1 + 1e-8) * np.cos(x),))
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        BARELY,
+        lambda x: np.where(x > 0, BARELY(x), x),
+        lambda x: {"y": BARELY(x) @ MATRIX[:, :1], "n": np.argmax(x)},
+    ],
+)
+def test_the_complex_step_sees_small_mistakes_in_analytic_functions(f):
+    with pytest.raises(AssertionError, match=r"the complex step gives -?[0-9.]+ \(allowed"):
+        check_grads(f, (X[:2],), order=1)
+    check_grads(f, (X[:2],), order=1, rtol=1e-6)
+    # In second derivatives too: those of the program that a derivative is.
+    second = elementwise(
+        lambda x: np.sin(x), lambda y, x: (BARELY(x + np.pi / 2),), name=f"tests_barely_{id(f)}"
+    )
+    with pytest.raises(AssertionError, match="of order 2 .*the complex step gives"):
+        check_grads(second, (X,))
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: BARELY(x) + np.abs(x),
+        lambda x: BARELY(x) * np.sign(x),
+        lambda x: fg.checkpoint(BARELY)(x),
+        lambda x: np.real(BARELY(x) * 1j * -1j),
+        lambda x: BARELY(x) + fg.stop_gradient(x * 0),
+    ],
+)
+def test_elsewhere_differences_decide(f):
+    check_grads(f, (X,), order=1)
+    with pytest.raises(AssertionError, match="central differences give"):
+        check_grads(lambda x: f(x) + HALF(x), (X,), order=1)
+
+
+def test_rules_of_the_users_are_seen_through():
+    good = fg.custom_vjp(lambda x: np.sin(x))
+    good.defvjp(lambda x: (np.sin(x), x), lambda x, ct: (ct * np.cos(x),))
+    check_grads(good, (X,))
+    bad = fg.custom_vjp(lambda x: np.sin(x))
+    bad.defvjp(lambda x: (np.sin(x), x), lambda x, ct: (ct * np.cos(x) * (1 + 1e-8),))
+    with pytest.raises(AssertionError, match="the complex step gives"):
+        check_grads(bad, (X,))
+
+
 def test_the_leaf_and_both_numbers_are_named():
     def f(p, y):
         return np.sum(p["right"] * y) + np.sum(HALF(p["wrong"][0]))
@@ -85,7 +134,7 @@ def test_the_leaf_and_both_numbers_are_named():
         check_grads(f, ({"right": X, "wrong": [X, X]}, X))
     message = str(caught.value)
     assert message.startswith("args[0]['wrong'][0]: ")
-    got, expected = map(float, re.findall(r"(?:is|give) (-?[0-9.e+-]+)", message))
+    got, expected = map(float, re.findall(r"(?:is|gives?) (-?[0-9.e+-]+)", message))
     assert got == pytest.approx(0.5 * expected, rel=1e-6)
 
 
@@ -99,7 +148,7 @@ def test_modes_that_are_not_adjoint_fail():
         name="tests_crooked",
     )
     with pytest.raises(AssertionError, match="by forward mode, which is its adjoint"):
-        check_grads(crooked, (X,), order=1)
+        check_grads(crooked, (X,), order=1, rtol=1e-6)
 
 
 def test_tolerances():
