@@ -15,7 +15,7 @@ from fungrad._expr import Expr, Literal, with_args
 from fungrad._graph import Graph, make_graph
 from fungrad._primitive import Same, Unwritten, item
 from fungrad._tracer import Rewrite, Tracer
-from fungrad.errors import UnsupportedFunctionError
+from fungrad.errors import ShapeMismatchError, UnsupportedFunctionError
 from fungrad.ops.creation import full
 from fungrad.ops.stacks import batched_aval, stack_spread
 
@@ -102,8 +102,9 @@ def _apply_rule(
         if isinstance(one, Same):
             one, want = one.value, aval
         if not isinstance(one, Tracer) or one.aval.with_weak(False) is not want.with_weak(False):
-            raise AssertionError(
-                f"the batch rule of {primitive.name} gave {one!r} instead of {want}"
+            raise ShapeMismatchError(
+                f"the batch rule of {primitive.name} gave {one!r} instead of {want}; write: a rule "
+                "that returns the examples along the first axis"
             )
     return out
 

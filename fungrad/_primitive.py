@@ -117,7 +117,12 @@ class Primitive:
         """The output's aval, after the checks that need the value of a literal."""
         if self.elementwise:
             _check_integer_literals(self, args)
-        result: Aval = self.aval(*[arg.aval for arg in args], **dict(static))
+        result = self.aval(*[arg.aval for arg in args], **dict(static))
+        if not isinstance(result, Aval):
+            raise IncompletePrimitiveError(
+                f"the aval rule of {self.name} gave a {type(result).__name__}; write: the aval of an "
+                "operand, fg.extend.make_aval(shape, dtype), or tuple_aval(aval, aval) for several"
+            )
         return result
 
     def node(self, args: tuple[Expr, ...], static: Static, weak: bool = False) -> Expr:

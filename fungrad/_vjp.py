@@ -263,10 +263,12 @@ def _apply_rule(trace: Rewrite, node: Expr, ct: Any, active: set[Expr]) -> Any:
         ct = tuple([ct.get(i) for i in range(len(node.aval.avals))])
     operands = [trace.tracer(arg) for arg in node.args]
     parts = primitive.vjp(ct, trace.tracer(node), *operands, **selection, **dict(node.static))
-    if len(parts) != len(node.args):
+    several = isinstance(parts, (tuple, list))
+    if not several or len(parts) != len(node.args):
+        found = f"{len(parts)} cotangents" if several else f"a {type(parts).__name__}"
         raise CotangentError(
-            f"the vjp rule of {primitive.name} gave {len(parts)} cotangents for "
-            f"{len(node.args)} operands; it must return one for each"
+            f"the vjp rule of {primitive.name} gave {found} for {len(node.args)} operands; write: a "
+            "tuple with one for each, such as (ct * x,)"
         )
     return parts
 

@@ -10,6 +10,10 @@ is faster or more accurate than that, or where the function is no composition of
   (what the cotangent of the result means for each operand) and batch (what a leading axis of
   examples changes). None has a default; a declaration that misses one fails where it stands, with
   `IncompletePrimitiveError <fungrad.errors.IncompletePrimitiveError>`.
+* `make_aval` gives the aval of a shape and a dtype. A primitive may have several results: then its
+  value is a tuple, its aval is `tuple_aval` of theirs, and so is what its rules get and give for
+  the result: in a vjp rule ``ct`` and ``y``, in a batch rule what it returns.
+* What is no operand (axes, shapes, functions, even graphs) goes by keyword, and must be hashable.
 * `ZERO` in the place of a vjp says that the derivative is zero, `INDEX` in the place of a partial
   that the operand is an index or a condition, and ``Unwritten(reason)`` that nobody wrote the rule
   yet: whoever needs it is told the reason.
@@ -27,7 +31,7 @@ Example::
 
     import numpy as np
     import fungrad as fg
-    from fungrad.extend import elementwise, primitive
+    from fungrad.extend import elementwise, make_aval, primitive, tuple_aval
 
     def softplus_value(x):
         return np.logaddexp(0, x)
@@ -51,6 +55,19 @@ Example::
         batch=lambda batched, size, x: running_sum(x),
     )
 
+    halves = primitive(
+        "mylab_halves",
+        value=lambda x, axis: tuple(np.split(x, 2, axis)),
+        aval=lambda x, axis: tuple_aval(*[half_of(x, axis)] * 2),
+        vjp=lambda ct, y, x, axis: (np.concatenate(ct, axis),),
+        batch=lambda batched, size, x, axis: halves(x, axis=axis + 1),
+    )
+
+    def half_of(x, axis):
+        shape = list(x.shape)
+        shape[axis] //= 2
+        return make_aval(tuple(shape), x.dtype)
+
     x = np.array([1.0, 2.0, 3.0])
     weights = np.array([1.0, 10.0, 100.0])
     assert running_sum(x).tolist() == [1.0, 3.0, 6.0]
@@ -58,10 +75,15 @@ Example::
     assert gradient(x).tolist() == [111.0, 110.0, 100.0]
     assert fg.vmap(running_sum)(np.ones((2, 3))).tolist() == [[1.0, 2.0, 3.0]] * 2
 
+    first_only = lambda x: np.sum(halves(x, axis=0)[0])  # the second half has no cotangent
+    assert fg.grad(first_only)(np.ones(4)).tolist() == [1.0, 1.0, 0.0, 0.0]
+    assert fg.vmap(first_only)(np.ones((3, 4))).tolist() == [2.0, 2.0, 2.0]
+
 References:
     Griewank and Walther, Evaluating Derivatives, 2nd ed., SIAM 2008, section 3.2, for the vjp rule.
 """
 
+from fungrad._aval import make_aval, tuple_aval
 from fungrad._primitive import (
     INDEX,
     ZERO,
@@ -80,6 +102,8 @@ __all__ = [
     "Unwritten",
     "elementwise",
     "implements",
+    "make_aval",
     "primitive",
     "registry",
+    "tuple_aval",
 ]

@@ -223,3 +223,51 @@ def test_a_cotangent_of_a_wrong_shape_is_refused_also_where_the_size_fits():
     )
     with pytest.raises(fg.errors.CotangentError, match=r"\(3, 2\).*\(2, 3\)"):
         fg.grad(lambda x: np.sum(flip(x) * np.arange(6.0).reshape(3, 2)))(np.ones((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("rules", "error", "match"),
+    [
+        (
+            {"aval": lambda x: x.shape},
+            IncompletePrimitiveError,
+            r"gave a tuple; write: .*make_aval",
+        ),
+        ({"vjp": lambda ct, y, x: ct}, fg.errors.CotangentError, r"gave a Tracer for 1 operands"),
+        ({"vjp": lambda ct, y, x: (ct, ct)}, fg.errors.CotangentError, "gave 2 cotangents for 1"),
+        ({"vjp": lambda ct, y, x: (None,)}, fg.errors.CotangentError, "gave a NoneType"),
+        ({"batch": lambda b, size, x: x[0]}, fg.errors.ShapeMismatchError,
+         r"batch rule of mylab_bad gave Tracer<float64\[\]> instead of float64\[3\]; write: "),
+        ({"batch": lambda b, size, x: None}, fg.errors.ShapeMismatchError, "gave None instead"),
+    ],
+)  # fmt: skip
+def test_rules_that_return_something_else(rules, error, match):
+    complete = {
+        "value": lambda x: x * 2.0,
+        "aval": lambda x: x,
+        "vjp": lambda ct, y, x: (ct * 2,),
+        "batch": lambda batched, size, x: bad(x),
+    }
+    bad = extend.primitive("mylab_bad", **{**complete, **rules})
+    assert bad(1.0) == 2.0
+    with pytest.raises(error, match=match):
+        fg.vmap(fg.value_and_grad(lambda x: bad(x)))(np.ones(3))
+
+
+def test_several_results_in_all_transforms():
+    halves = extend.primitive(
+        "mylab_halves",
+        value=lambda x: (x[: len(x) // 2] * 2, x[len(x) // 2 :] * x[0]),
+        aval=lambda x: extend.tuple_aval(*[make_aval((x.shape[0] // 2,), x.dtype)] * 2),
+        vjp=lambda ct, y, x: (
+            np.concatenate([ct[0] * 2, ct[1] * x[0]])
+            + fg.at(np.zeros_like(x))[0].set(np.sum(ct[1] * x[2:])),
+        ),
+        batch=lambda batched, size, x: (x[:, :2] * 2, x[:, 2:] * x[:, :1]),
+    )
+    x = np.array([2.0, 3.0, 5.0, 7.0])
+    f = lambda x: np.sum(np.sin(halves(x)[0])) + np.sum(halves(x)[1] ** 2)
+    fg.testing.check_grads(f, (x,))
+    for _ in range(3):
+        assert np.allclose(fg.jit(fg.grad(f))(x), fg.grad(f)(x))
+    assert np.allclose(fg.vmap(fg.grad(f))(np.stack([x, -x])), [fg.grad(f)(x), fg.grad(f)(-x)])
