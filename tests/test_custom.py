@@ -280,6 +280,48 @@ def test_no_jvp_rule():
         fg.jvp(f, (1.0,), (1.0,))
 
 
+# --- among loops and branches -----------------------------------------------------------------
+
+
+def _sine_by(kind):
+    """A sine with the slope ``3 cos``, by a rule of some kind, or recomputed."""
+    vjp = lambda ct, x: (3 * ct * np.cos(x),)
+    match kind:
+        case "vjp":
+            return with_vjp(np.sin, lambda x: (np.sin(x), x), lambda x, ct: vjp(ct, x))
+        case "jvp":
+            return with_jvp(np.sin, lambda p, t: (np.sin(p[0]), 3 * t[0] * np.cos(p[0])))
+        case "checkpoint":
+            return fg.checkpoint(_sine_by("vjp"))
+        case "callback":
+            return lambda x: fg.pure_callback(np.sin, x, x, vjp=lambda ct, y, x: vjp(ct, x))
+        case "root":  # y = sin x solved for y, with a slope that is not 1
+            return lambda x: fg.root(lambda y: (y - _sine_by("vjp")(x)) * 2, 0.0)
+    raise AssertionError(kind)
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, fg.jit])
+@pytest.mark.parametrize("kind", ["vjp", "jvp", "checkpoint", "callback", "root"])
+def test_in_the_bodies_of_loops_and_branches(kind, wrap):
+    f, steps = _sine_by(kind), np.linspace(0.5, 1.0, 4)
+    value, slope = 0.5, 1.0
+    for step in steps:
+        slope *= 3 * np.cos(value) * step
+        value = np.sin(value) * step
+    scan = lambda c: fg.scan(lambda c, x: (f(c) * x, None), c, steps)[0]
+    close(wrap(scan)(0.5), value, rtol=1e-10)
+    close(wrap(fg.grad(scan))(0.5), slope, rtol=1e-10)
+    close(wrap(lambda c: fg.jvp(scan, (c,), (1.0,)))(0.5)[1], slope, rtol=1e-10)
+    close(wrap(fg.vmap(fg.grad(scan)))(np.array([0.5, 0.5])), [slope, slope], rtol=1e-10)
+    loop = lambda c: fg.fori_loop(0, 2, lambda i, c: f(c), c)
+    close(wrap(fg.grad(loop))(0.5), 9 * np.cos(0.5) * np.cos(np.sin(0.5)), rtol=1e-10)
+    branch = lambda c: fg.cond(c > 0, f, np.exp, c)
+    close(wrap(fg.grad(branch))(0.5), 3 * np.cos(0.5), rtol=1e-10)
+    close(wrap(fg.grad(branch))(-0.5), np.exp(-0.5))
+    both = wrap(fg.vmap(fg.grad(branch)))(np.array([0.5, -0.5]))
+    close(both, [3 * np.cos(0.5), np.exp(-0.5)], rtol=1e-10)
+
+
 # --- what arguments, results and residuals may be ---------------------------------------------
 
 

@@ -76,10 +76,18 @@ def test_second_order(tmp_path):
     assert int(re.search(r"in (\d+) steps", descent)[1]) == 1000
 
 
+def test_hyper_parameter(tmp_path):
+    *_, newton, best = output(tmp_path, "hyper_parameter.py")
+    (penalty, error), (near, more) = numbers(newton), numbers(best)
+    assert 0 <= more - error < 1e-5
+    assert abs(penalty - near) < 0.2 * penalty
+
+
 def test_every_example_has_a_test():
     assert {script.stem for script in EXAMPLES.glob("*.py")} == {
         "digits",
         "feed_forward",
+        "hyper_parameter",
         "linear_regression",
         "second_order",
     }
