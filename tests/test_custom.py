@@ -516,6 +516,16 @@ def test_closures_over_arrays_are_read_again():
     close(second(), table["w"] * table["w"] * X)
 
 
+def test_a_pullback_of_a_derivative_remembers_what_a_rule_read():
+    table = np.array([1.0, 2.0, 3.0])
+    f = fg.custom_vjp(lambda x: x * 1)
+    f.defvjp(lambda x: (f(x), f(x)), lambda y, ct: (ct * table * y,))
+    _, pull = fg.vjp(lambda x: fg.vjp(f, x)[1](np.ones(3))[0], X)
+    want = pull(np.ones(3))[0]
+    table[:] = 100.0
+    close(pull(np.ones(3))[0], want)
+
+
 def test_jit_sees_what_a_rule_reads_change():
     factor = 2.0
     f = with_vjp(np.sin, lambda x: (np.sin(x), None), lambda r, ct: (ct * factor,))

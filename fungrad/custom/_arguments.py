@@ -119,15 +119,21 @@ def positions(argnums: int | Sequence[int], count: int, name: str) -> tuple[int,
     return tuple(sorted({operator.index(number) % count for number in numbers}))
 
 
+def signature_of(function: Function) -> inspect.Signature | None:
+    """The parameters of a function, if it tells them."""
+    # The keywords of a ufunc (out=, where=, …) are no arguments of the mathematical function.
+    if isinstance(function, np.ufunc):
+        return None
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):  # a callable of C
+        return None
+
+
 def positional(
-    function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], name: str
+    signature: inspect.Signature | None, args: tuple[Any, ...], kwargs: dict[str, Any], name: str
 ) -> tuple[Any, ...]:
     """All arguments in their positions, those by keyword and the defaults included."""
-    try:
-        # The keywords of a ufunc (out=, where=, …) are no arguments of the mathematical function.
-        signature = None if isinstance(function, np.ufunc) else inspect.signature(function)
-    except (TypeError, ValueError):  # a callable of C that does not tell
-        signature = None
     if signature is None:
         if kwargs:
             raise ArgumentError(

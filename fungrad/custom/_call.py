@@ -173,6 +173,7 @@ def closed(traced: Traced) -> Graph:
                 "a custom rule that is used in a derivative of higher order closes over a traced "
                 f"value ({value.aval}); write: the function with that value as an argument"
             )
-        constants.append(constant.node((), (("array", Held(value)),)))
+        kept = Held(np.array(value)[()])  # as it is now, whatever is written into it later
+        constants.append(constant.node((), (("array", kept),)))
     inputs: list[Input] = list(graph.inputs[:count])
     return make_graph([node.aval for node in inputs], substitute(graph, [*inputs, *constants]))

@@ -22,7 +22,15 @@ from fungrad._primitive import Unwritten
 from fungrad._trace import Result, Traced, trace_flat
 from fungrad._tracer import Tracer, Unknown
 from fungrad._tree import check_same_structure, flatten
-from fungrad.custom._arguments import Call, Function, aval_of_leaf, call_of, positional, positions
+from fungrad.custom._arguments import (
+    Call,
+    Function,
+    aval_of_leaf,
+    call_of,
+    positional,
+    positions,
+    signature_of,
+)
 from fungrad.custom._call import Deferred, LazyRule, Rule, closed, custom_call, rearranged
 from fungrad.errors import OutputTypeError, ShapeMismatchError
 
@@ -86,6 +94,7 @@ class WithRule:
     def __init__(self, f: Function, nondiff_argnums: int | Sequence[int]) -> None:
         update_wrapper(self, f)
         self._function = f
+        self._signature = signature_of(f)
         self.__rules__ = ()
         self._nondiff = nondiff_argnums
         self._name = getattr(f, "__name__", type(f).__name__)
@@ -116,7 +125,7 @@ class WithRule:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The function's result; while it is traced, as a node with the function's own rule."""
-        complete = positional(self._function, args, kwargs, self._name)
+        complete = positional(self._signature, args, kwargs, self._name)
         call = call_of(complete, positions(self._nondiff, len(complete), self._name))
         if not call.traced:
             return self._function(*complete)
