@@ -194,3 +194,57 @@ def test_a_branch_on_what_is_the_same_for_all_is_fine():
     f = lambda x, flip: -x if flip > 0 else x
     assert_array_equal(fg.vmap(f, (0, None))(ONES, 1.0), -ONES)
     assert_array_equal(fg.vmap(f)(ONES, flip=-1.0), ONES)
+
+
+# --- cost ----------------------------------------------------------------------------------------
+
+
+def test_per_example_gradients_are_whole_matrix_products():
+    """One product of two matrices for each layer and direction; outer products are multiplied."""
+
+    def loss(layers, x, y):
+        for w in layers[:-1]:
+            x = np.tanh(x @ w)
+        return np.sum((x @ layers[-1] - y) ** 2)
+
+    layers = [normal(3, 4), normal(4, 5), normal(5, 2)]
+    mapped = fg.vmap(fg.grad(loss), in_axes=(None, 0, 0))
+    graph = fg.trace(mapped, layers, normal(7, 3), normal(7, 2))
+    products = [node for node in graph.nodes if node.primitive.name == "matmul"]
+    assert len(products) == 5
+    assert all(arg.aval.ndim == 2 for node in products for arg in node.args)
+
+
+PRODUCTS = [  # axes, shapes of both operands, greatest number of axes in the batched product
+    ((0, None), (3,), (3, 4), 2),
+    ((0, None), (2, 3), (3, 4), 2),
+    ((0, None), (2, 3), (3,), 2),
+    ((0, None), (6, 2, 3), (3, 4), 2),
+    ((None, 0), (2, 3), (3,), 2),
+    ((None, 0), (3,), (3,), 2),
+    ((None, 0), (3,), (3, 4), 3),
+    ((None, 0), (2, 3), (3, 4), 3),
+    ((0, 0), (3,), (3,), 2),
+    ((0, 0), (2, 3), (3,), 3),
+    ((0, 0), (6, 2, 3), (6, 3, 4), 4),
+]
+
+
+@pytest.mark.parametrize(("axes", "first", "second", "rank"), PRODUCTS)
+@pytest.mark.parametrize("dtype", [float, complex])
+def test_products_collapse(axes, first, second, rank, dtype):
+    size = 5
+    operands = [
+        normal(*([size] if axis == 0 else []), *shape).astype(dtype) * (1 + 0.5j if dtype is complex else 1)
+        for axis, shape in zip(axes, (first, second), strict=True)
+    ]  # fmt: skip
+    one = lambda i: [x if axis is None else x[i] for x, axis in zip(operands, axes, strict=True)]
+    mapped = fg.vmap(np.matmul, in_axes=axes)
+    want = np.stack([np.matmul(*one(i)) for i in range(size)])
+    assert_allclose(mapped(*operands), want, rtol=1e-13)
+    graph = fg.trace(mapped, *operands)
+    ranks = [
+        arg.aval.ndim for node in graph.nodes if node.primitive.name in ("matmul", "vecdot")
+        for arg in node.args
+    ]  # fmt: skip
+    assert max(ranks) <= rank + (dtype is complex and first == second == (3,) and axes == (0, 0))

@@ -64,6 +64,13 @@ def _matmul_batch(batched: tuple[bool, bool], size: int, a: Any, b: Any) -> Any:
         return np.matmul(a, b)
     # A batch of vectors is a batch of one-row or one-column matrices.
     row, column = a.ndim - first == 1, b.ndim - second == 1
+    if first and not second and b.ndim <= 2:  # every row times the same: one product
+        rows = a if a.ndim == 2 else _rows(a)
+        return np.matmul(rows, b).reshape((*a.shape[:-1], *b.shape[1:]))
+    if column and not first and a.ndim <= 2:  # the columns are the rows of a transposed product
+        return np.matmul(b, a.T)
+    if row and column and a.dtype.kind != "c" != b.dtype.kind:
+        return vecdot_p(a, b)
     a = np.expand_dims(a, -2) if row else a
     b = np.expand_dims(b, -1) if column else b
     out = np.matmul(*aligned(batched, size, a, b))
