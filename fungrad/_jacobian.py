@@ -16,7 +16,7 @@ from fungrad._batch import batch
 from fungrad._expr import Expr
 from fungrad._graph import Graph, make_graph, substitute
 from fungrad._tracer import Rewrite, Tracer
-from fungrad._vjp import Positions, linearized, pullback
+from fungrad._vjp import Positions, along_one, linearized, pullback
 from fungrad.ops.creation import eye, full
 from fungrad.ops.shape import cast_like
 
@@ -27,8 +27,7 @@ def slope(graph: Graph) -> Graph:
     def derive() -> Graph:
         out, into = graph.outputs[0].aval, graph.inputs[0].aval
         trace = Rewrite([node.aval for node in graph.inputs])
-        (tangent,) = substitute(linearized(graph, (0,), (0,)), [*graph.inputs, _ones(trace, into)])
-        return make_graph(trace.avals, [_cast(Tracer(trace, tangent), out, into)])
+        return make_graph(trace.avals, [_cast(along_one(trace, graph, 0), out, into)])
 
     result: Graph = graph.memo("slope", derive)
     return result

@@ -9,7 +9,8 @@ comes from. Interning makes that work: the second time builds the very same node
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
 from types import CodeType
@@ -52,8 +53,12 @@ class Recording:
         return result
 
     def replaced(self, new: Any, old: Any) -> None:
-        """Note that ``new`` stands for ``old`` in another program."""
-        self._lines.setdefault(new, self.line_of(old))
+        """Note that ``new`` stands for ``old`` in another program, or in the use of a rule."""
+        line = self.line_of(old)
+        if line or self.current is None:
+            self._lines.setdefault(new, line)
+        else:
+            self.built(new)
 
     def line_of(self, node: Any) -> str:
         """Where ``node`` comes from, as text that follows a message; empty if that is unknown."""
@@ -67,6 +72,17 @@ _DERIVED = "\n  in the derivative of what stands"
 _recording: ContextVar[Recording | None] = ContextVar("fungrad_recording", default=None)
 recording: Callable[[], Recording | None] = _recording.get
 """The recording under which this code runs, if any."""
+
+
+@contextmanager
+def unrecorded() -> Iterator[None]:
+    """While rules are made that serve several nodes, and so belong to none."""
+    token = _recording.set(None)
+    try:
+        yield
+    finally:
+        _recording.reset(token)
+
 
 _stages: set[CodeType] = set()
 

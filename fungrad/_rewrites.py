@@ -218,6 +218,34 @@ def _written_in_full(node: Expr, uses: Uses) -> Expr | None:
     return _build(shape.reshape_p, (ct,), shape=node.aval.shape)
 
 
+def _reversed_axes(node: Expr) -> tuple[bool, ...] | None:
+    """For every axis whether the index reverses it, if it does nothing else."""
+    if len(node.args) != 1 or node.aval is not node.args[0].aval:
+        return None
+    index = dict(node.static)["index"]
+    if len(index) != node.aval.ndim:
+        return None
+    flips = []
+    for entry, n in zip(index, node.aval.shape, strict=True):
+        places = range(n)[entry] if isinstance(entry, slice) else range(0)
+        if places != range(n) and places != range(n)[::-1]:
+            return None
+        flips.append(places != range(n))
+    return tuple(flips)
+
+
+def _unreversed(node: Expr, uses: Uses) -> Expr | None:
+    """Reversing twice is nothing; writing in reversed order is reading in reversed order."""
+    flips, arg = _reversed_axes(node), node.args[0]
+    if flips is None:
+        return None
+    if arg.primitive is getitem_p and _reversed_axes(arg) == flips:
+        return arg.args[0]
+    if node.primitive is scatter_add_p:
+        return _build(getitem_p, (arg,), index=dict(node.static)["index"])
+    return None
+
+
 def _unbroadcast(node: Expr, uses: Uses) -> Expr | None:
     """Operands of elementwise operations broadcast by themselves."""
     assert node.primitive is not None
@@ -389,8 +417,8 @@ PASSES: dict[str, dict[Primitive | None, tuple[Rewrite, ...]]] = {
     "views": {
         shape.reshape_p: (_composed_reshape,),
         shape.transpose_p: (_composed_transpose,),
-        getitem_p: (_read_in_full,),
-        scatter_add_p: (_written_in_full,),
+        getitem_p: (_read_in_full, _unreversed),
+        scatter_add_p: (_written_in_full, _unreversed),
         None: (_unbroadcast,),
     },
     "signs": {

@@ -4,7 +4,6 @@ import gc
 import weakref
 from itertools import product
 
-import mpmath
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -467,28 +466,6 @@ def test_compositions_with_matrices_of_derivatives(steps):
     x = normal(3, 2)
     value = np.sum(f(x))
     assert_allclose(value, np.sum(np.sin(x + order * np.pi / 2)), rtol=1e-12)
-
-
-# --- high orders ---------------------------------------------------------------------------------
-
-FUNCTIONS = {
-    "tanh": (np.tanh, mpmath.tanh),
-    "exp∘sin": (lambda x: np.exp(np.sin(x)), lambda x: mpmath.exp(mpmath.sin(x))),
-    "1/(1 + x²)": (lambda x: 1 / (1 + x**2), lambda x: 1 / (1 + x**2)),
-}
-
-
-@pytest.mark.parametrize("order", range(7))
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_derivatives_of_high_order(name, order):
-    f, exact = FUNCTIONS[name]
-    for n in range(order):
-        f = fg.grad(f) if n % 3 < 2 else slope_by_jvp(f)
-    with mpmath.workdps(50):
-        for x in (-1.3, 0.0, 0.4, 2.0):
-            expected = float(mpmath.diff(exact, mpmath.mpf(x), order))
-            assert_allclose(f(x), expected, rtol=1e-10, atol=1e-10)
-            assert_allclose(fg.jit(f)(x), f(x), rtol=1e-13, atol=1e-13)
 
 
 @pytest.mark.parametrize(

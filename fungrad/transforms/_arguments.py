@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from fungrad._aval import Aval, aval_of
+from fungrad._aval import SCALAR_TYPES, Aval, aval_of
 from fungrad._tracer import Tracer
 from fungrad._tree import LEAF, TreeDef, flatten
 from fungrad.errors import (
@@ -225,4 +225,7 @@ def check_like(leaf: Any, aval: Aval, what: str) -> Any:
         )
     if given.dtype == aval.dtype and not given.weak:
         return leaf
+    kind = {"f": float, "c": complex}[aval.dtype.kind]
+    if type(leaf) in SCALAR_TYPES and SCALAR_TYPES[kind] == aval.dtype:
+        return kind(leaf)  # a constant of the program, so that 1.0 is the same in nested ones
     return (leaf if isinstance(leaf, Tracer) else np.asarray(leaf)).astype(aval.dtype)
