@@ -17,7 +17,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from fungrad.errors import ArrayMutationError, is_ours
+from fungrad.errors import ArrayMutationError
 
 _WHOLE_BYTES = 1 << 16
 """Arrays of at most so many bytes are copied."""
@@ -98,12 +98,11 @@ def _writer_in_sight(traced: CodeType) -> bool:
     pending: list[FunctionType] = []
     frame: FrameType | None = sys._getframe(2)
     while frame is not None and frame.f_code is not traced:
-        if not is_ours(frame):
-            if _may_write(frame.f_code):
+        code = frame.f_code
+        if not _is_ours(code, frame.f_globals.get("__name__")):
+            if _may_write(code):
                 return True
-            names = _names(frame.f_code)
-            pending += _functions(names, frame.f_globals, list(frame.f_locals.values()))
-            pending += _functions(names, frame.f_locals, [])
+            pending += _functions(_names(code), frame.f_globals, frame.f_locals)
         frame = frame.f_back
     seen: set[CodeType] = set()
     while pending:
@@ -114,12 +113,16 @@ def _writer_in_sight(traced: CodeType) -> bool:
         seen.add(code)
         if _may_write(code) or len(seen) > _MAX_FUNCTIONS:
             return True
-        names = _names(code)
-        cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=False))
-        read = {name: _content(cell) for name, cell in cells.items()}
-        pending += _functions(names, function.__globals__, list(read.values()))
-        pending += _functions(names, read, [])
+        cells = zip(code.co_freevars, function.__closure__ or (), strict=False)
+        read = {name: _content(cell) for name, cell in cells}
+        pending += _functions(_names(code), function.__globals__, read)
     return False
+
+
+@lru_cache(maxsize=4096)
+def _is_ours(code: CodeType, module: Any) -> bool:
+    package = str(module).partition(".")[0]
+    return package in ("fungrad", "numpy", "functools", "contextlib")
 
 
 @lru_cache(maxsize=4096)
@@ -148,21 +151,31 @@ def _names(code: CodeType) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*code.co_names, *code.co_freevars, *code.co_varnames, *inner]))
 
 
-def _functions(names: Any, space: Any, objects: list[Any]) -> Iterator[FunctionType]:
-    """The users' functions that ``names`` mean in ``space``, or as methods of ``objects``."""
-    classes = {cls: None for each in objects for cls in type(each).__mro__ if not _is_quiet(cls)}
-    spaces = [space, *map(vars, classes)]
+def _functions(names: Any, world: Any, own: Any) -> Iterator[FunctionType]:
+    """The users' functions that ``names`` mean, or as methods of the objects in ``own``."""
+    spaces = [own, world]
+    for kind in set(map(type, own.values())):
+        spaces += _methods(kind)
     for name in names:
-        for each in spaces:
-            found = each.get(name)
-            if isinstance(found, MethodType):
+        for space in spaces:
+            found = space.get(name)
+            kind = type(found)
+            if kind is MethodType:
                 found = found.__func__
-            elif type(found).__module__.startswith(("fungrad", "functools")):
+            elif kind is not FunctionType and str(kind.__module__).startswith(
+                ("fungrad", "functools")
+            ):
                 found = getattr(found, "__wrapped__", None)  # jitted, cached
             while isinstance(found, FunctionType):
                 if not _is_quiet(found):
                     yield found
                 found = found.__dict__.get("__wrapped__")
+
+
+@lru_cache(maxsize=1024)
+def _methods(kind: type) -> tuple[Any, ...]:
+    """What users define in the class ``kind`` and above it."""
+    return tuple([vars(cls) for cls in kind.__mro__ if not _is_quiet(cls)])
 
 
 def _is_quiet(thing: Any) -> bool:
