@@ -105,7 +105,10 @@ def _slogdet_vjp(ct: Any, y: Any, a: Any) -> tuple[Any]:
     scale = np.where(sign == 0, math.nan, ct[1])
     if a.dtype.kind == "c":
         scale = scale + 1j * np.imag(ct[0] * sign)
-    return (column(scale) * np.linalg.inv(a + lift_p(a)[0]).mT,)
+    n = a.shape[-1]
+    unit = arange_like(a, n)[:, None] == arange_like(a, n)
+    regular = np.where(column(sign) == 0, unit, a)
+    return (column(scale) * np.linalg.inv(regular).mT,)
 
 
 slogdet_p: Primitive = primitive(
