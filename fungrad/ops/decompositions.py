@@ -24,8 +24,9 @@ QRResult: Any = type(np.linalg.qr(np.eye(1)))
 def _cholesky_vjp(ct: Any, y: Any, a: Any, upper: bool) -> tuple[Any]:
     # Murray, Differentiation of the Cholesky decomposition, arXiv:1602.07527.
     factor, g = (adjoint(y), ct.mT) if upper else (y, ct.conj())
-    x = np.linalg.solve(adjoint(factor), triangle(adjoint(factor) @ g, 0.5))
-    s = solve_adjoint(adjoint(factor), x)
+    # One inverse and two products take less time than to factorise the factor twice.
+    inverse = np.linalg.inv(factor)
+    s = adjoint(inverse) @ triangle(adjoint(factor) @ g, 0.5) @ inverse
     return (read_triangle(s, not upper).conj(),)
 
 
