@@ -251,6 +251,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if missing:
         print(f"not installed: {', '.join(missing)}", file=sys.stderr)
     systems = [name for name in options.systems if name in imports]
+    words = sys.argv[1:] if arguments is None else arguments
+    command = " ".join(["python -m tests.benchmarks", *words])
     cells: list[dict[str, Any]] = []
     for threads in options.threads:
         options.thread_count = threads
@@ -260,11 +262,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
             done = table.row(WORKLOADS[name], systems, cells, threads)
             seconds = time.perf_counter() - start
             print(f"{threads} {name:16} {done}  ({seconds:.0f} s)", file=sys.stderr, flush=True)
-    command = "python -m tests.benchmarks " + " ".join(
-        sys.argv[1:] if arguments is None else arguments
-    )
-    report = table.report(cells, systems, imports, command.strip())
-    print(report)
+            _write(options, cells, systems, imports, command)  # what is measured is not lost
+    print(table.report(cells, systems, imports, command))
+
+
+def _write(
+    options: argparse.Namespace,
+    cells: list[dict[str, Any]],
+    systems: list[str],
+    imports: dict[str, float],
+    command: str,
+) -> None:
+    report = table.report(cells, systems, imports, command)
     if options.page:
         options.page.write_text(report)
     if options.out:
