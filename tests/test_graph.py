@@ -1,5 +1,6 @@
 """Graphs and nodes: interned, immutable, of any depth, and gone when nobody needs them."""
 
+import contextlib
 import copy
 import gc
 import pickle
@@ -339,3 +340,39 @@ def test_the_second_gradient_finds_its_program():
     for _ in range(5):
         fg.grad(f)(np.ones(3))
     assert len(graph_module._kept) == kept
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.parametrize("error", [None, ValueError, KeyboardInterrupt])
+def test_garbage_is_collected_after_deriving_as_before(enabled, error):
+    graph = fg.trace(lambda x: np.sin(x) * 0.771, 1.0)
+
+    def derive():
+        assert not gc.isenabled()
+        if error is not None:
+            raise error
+
+    try:
+        gc.enable() if enabled else gc.disable()
+        with contextlib.suppress(ValueError, KeyboardInterrupt):
+            graph.memo(("test", enabled, error), derive)
+        assert gc.isenabled() == enabled
+    finally:
+        gc.enable()
+
+
+def test_graphs_longer_than_what_is_kept_are_found_again(monkeypatch):
+    monkeypatch.setattr(graph_module, "_MAX_KEPT_NODES", 10)
+
+    def f(x):
+        for _ in range(20):
+            x = np.sin(x) * 0.7713
+        return x
+
+    slopes = [fg.grad(f)(0.5) for _ in range(2)]  # interpreted, then compiled
+    monkeypatch.setattr(graph_module.Graph, "memo", _only_known)
+    assert [fg.grad(f)(0.5)] * 2 == slopes
+
+
+def _only_known(self, key, derive):
+    return self._memo[key]
