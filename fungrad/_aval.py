@@ -120,7 +120,7 @@ def stack_aval(element: Aval) -> StackAval:
     return aval  # type: ignore[return-value]
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=256)
 def make_aval(shape: tuple[int, ...], dtype: np.dtype[Any], weak: bool = False) -> Aval:
     """The one ``Aval`` of this shape (of Python ints), native dtype and weakness."""
     key = (shape, dtype, weak)

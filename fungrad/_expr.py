@@ -57,7 +57,7 @@ class Literal(Expr):
 _exprs: InternTable[Expr] = InternTable()
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=256)
 def make_input(index: int, aval: Aval) -> Input:
     """The ``Input`` node of this position and kind."""
     key = (Input, index, id(aval))
