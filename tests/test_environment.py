@@ -157,6 +157,18 @@ def test_objects_that_claim_to_be_of_another_class():
         assert fg.jit(lambda x, mock=mock: x * mock.rate)(1.0) == 2.0
 
 
+def test_arrays_of_other_classes():
+    class Odd(np.ndarray):
+        def __getitem__(self, index):
+            raise AssertionError
+
+    odd = np.ones(3).view(Odd)
+    f = fg.jit(lambda x: x * float(np.asarray(odd)[0]))
+    assert f(1.0) == 1.0
+    np.asarray(odd)[:] = 5.0
+    assert f(1.0) == 5.0
+
+
 def test_an_attribute_that_comes_before_the_one_of_the_class():
     class Base:
         rate = 2.0

@@ -101,20 +101,22 @@ class Stamp:
     """What an array held when it was observed: all of it, or a sample."""
 
     subject: Any
+    plain: Any
     index: Any
     data: bytes
 
     @classmethod
     def of(cls, array: Any) -> Stamp:
+        plain = np.ndarray.view(array, np.ndarray)  # a subclass may index in its own way
         index: Any = ()
         if array.nbytes > WHOLE:
             each = max(1, int(_SAMPLE ** (1 / array.ndim)))
             index = tuple([slice(None, None, max(1, n // each)) for n in array.shape])
-        return cls(array, index, array[index].tobytes())
+        return cls(array, plain, index, plain[index].tobytes())
 
     def changed(self) -> bool:
         """Whether it has been written to."""
-        return bool(self.subject[self.index].tobytes() != self.data)
+        return bool(self.plain[self.index].tobytes() != self.data)
 
 
 @attrs.frozen(eq=False)
@@ -221,7 +223,7 @@ def observe(*values: Any, exempt: Mapping[int, Any] = MappingProxyType({})) -> E
                 names.append((_own(value).get, "__rules__", _own(value)["__rules__"]))
             spaces.append((list(_namespaces(value)), set()))
             if isinstance(value, FunctionType):
-                for name in ("__defaults__", "__kwdefaults__"):
+                for name in ("__defaults__", "__kwdefaults__")[: 1 + bool(value.__kwdefaults__)]:
                     names.append((partial(getattr, value), name, getattr(value, name)))
                     pending.append(getattr(value, name))
                 for cell in value.__closure__ or ():
