@@ -223,19 +223,20 @@ def observe(*values: Any, exempt: Mapping[int, Any] = MappingProxyType({})) -> E
                 names.append((_own(value).get, "__rules__", _own(value)["__rules__"]))
             spaces.append((list(_namespaces(value)), set()))
             if isinstance(value, FunctionType):
-                for name in ("__defaults__", "__kwdefaults__")[: 1 + bool(value.__kwdefaults__)]:
-                    names.append((partial(getattr, value), name, getattr(value, name)))
-                    pending.append(getattr(value, name))
-                for cell in value.__closure__ or ():
-                    cells.append((cell, _content(cell)))
-                    pending.append(_content(cell))
+                held = [_content(cell) for cell in value.__closure__ or ()]
+                pending += [*held, value.__defaults__, value.__kwdefaults__]
                 if not _is_quiet(value.__globals__.get("__name__")):
+                    cells += zip(value.__closure__ or (), held, strict=True)
+                    names.append((partial(getattr, value), "__defaults__", value.__defaults__))
+                    if value.__kwdefaults__:
+                        get = partial(getattr, value)
+                        names.append((get, "__kwdefaults__", value.__kwdefaults__))
                     loaded = _loaded(value.__code__)
                     for name in loaded[0]:
-                        held = value.__globals__.get(name, _MISSING)
-                        if not isinstance(held, ModuleType):
-                            names.append((value.__globals__.get, name, held))
-                        pending.append(held)
+                        found = value.__globals__.get(name, _MISSING)
+                        if not isinstance(found, ModuleType):
+                            names.append((value.__globals__.get, name, found))
+                        pending.append(found)
                     attributes |= loaded[1]
         if not pending:
             # Only attributes that some function loads matter; what they hold may hold more.
