@@ -43,6 +43,7 @@ from fungrad.errors import (
     NonScalarOutputError,
     OutputTypeError,
     PredicateError,
+    RandomDrawError,
     ShapeMismatchError,
     StaticArgumentError,
     TracerAttributeError,
@@ -70,6 +71,7 @@ BASES = {
     ConcretizationError: TypeError,
     EscapedTracerError: RuntimeError,
     MemoryLayoutError: AttributeError,
+    RandomDrawError: RuntimeError,
     TracerIdentityError: TypeError,
     TreeMismatchError: ValueError,
     CotangentError: ValueError,
@@ -338,6 +340,11 @@ def unknown_function_under_vmap():
 @raises(UnsupportedFunctionError, "np.power.reduce", "np.power.accumulate")
 def ufunc_method_that_numpy_gets_wrong():
     in_grad(lambda x: np.power.reduce(x))
+
+
+@raises(RandomDrawError, "np.random", "fg.random.normal(key", here=False)
+def draws_of_numpy():
+    fg.jit(lambda x: x + np.random.normal())(1.0)  # noqa: NPY002
 
 
 @raises(MemoryLayoutError, ".flags", "in memory")

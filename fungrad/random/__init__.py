@@ -10,7 +10,7 @@ a jitted function, so that new keys give new numbers without tracing again::
 
 Draw with a key once: two draws with the same key are not independent of each other. ``split`` and
 ``fold_in`` make as many keys as a program needs. Draws of ``np.random`` inside a jitted function
-happen while tracing, once, and are frozen into its program: draw with a key instead.
+would happen while tracing, once; ``jit`` refuses them where it sees them: draw with a key instead.
 
 Draws move with their parameters where that makes sense (the reparameterisation trick), so that an
 expectation can be differentiated by the mean over draws; discrete draws have derivative 0.

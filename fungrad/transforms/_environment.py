@@ -30,6 +30,7 @@ import numpy as np
 
 from fungrad._aval import SCALAR_TYPES, is_array
 from fungrad._intern import bits_key
+from fungrad.transforms._draws import global_generators, is_generator
 
 _QUIET = sys.stdlib_module_names - {"__main__"} | {
     "numpy",
@@ -128,6 +129,8 @@ class Environment:
     contents: tuple[Contents | Stamp, ...]
     exempt: dict[int, Any]
     """Containers and arrays that are not watched, by their ``id``."""
+    generators: tuple[Any, ...] = ()
+    """The random generators among them."""
 
     def changed(self) -> bool:
         """Whether anything differs now: arrays by identity and contents, numbers by their bits."""
@@ -199,6 +202,7 @@ def observe(*values: Any, exempt: Mapping[int, Any] = MappingProxyType({})) -> E
     names: list[tuple[Any, str, Any]] = []
     contents: list[Contents | Stamp] = []
     seen: dict[int, Any] = {}
+    generators: list[Any] = []
     attributes: set[str] = set()
     spaces: list[tuple[list[Any], set[str]]] = []
     pending = list(values)
@@ -213,6 +217,8 @@ def observe(*values: Any, exempt: Mapping[int, Any] = MappingProxyType({})) -> E
                 continue
             if is_array(value):
                 continue
+            if is_generator(value):
+                generators.append(value)
             if issubclass(kind, tuple(_ENTRIES)) and len(contents) < MAX_CONTAINERS:
                 inside = Contents.of(value)
                 pending += inside.held
@@ -251,8 +257,10 @@ def observe(*values: Any, exempt: Mapping[int, Any] = MappingProxyType({})) -> E
                     ]
                     pending += held
                 known |= attributes
+    if "random" in attributes or id(sys.modules.get("numpy.random")) in seen:
+        generators += global_generators()
     skipped = {key: value for key, value in exempt.items() if seen.get(key) is value}
-    return Environment(tuple(cells), tuple(names), tuple(contents), skipped)
+    return Environment(tuple(cells), tuple(names), tuple(contents), skipped, tuple(generators))
 
 
 def _behind(value: Any) -> Iterator[Any]:

@@ -15,6 +15,7 @@ from fungrad._trace import trace_flat
 from fungrad._tracer import Tracer
 from fungrad.compile import run
 from fungrad.errors import ArgumentError, StaticArgumentError
+from fungrad.transforms._draws import refusing_draws
 from fungrad.transforms._environment import observe
 from fungrad.transforms._programs import UNKNOWN, Programs
 from fungrad.transforms._signature import Call, Statics, call_of, key_of
@@ -32,7 +33,7 @@ def jit(
     The program is kept for the arguments' structure, shapes and dtypes. Python numbers are inputs
     of it, not constants, so a new learning rate does not trace again; booleans, strings and other
     leaves that are no arrays select a program by their value. The function must be pure: what it
-    prints or stores happens while tracing only, and random draws are frozen.
+    prints or stores happens while tracing only. Draws of ``np.random`` are refused where they are seen.
 
     What it reads from closures, globals, defaults and attributes may change, and it is traced
     again: another array or number there, other entries of a dict, list or set, a write into an
@@ -63,6 +64,7 @@ def jit(
     Raises:
         ArgumentError: ``f`` is no function, or has no such parameters.
         StaticArgumentError: a static argument is not hashable.
+        RandomDrawError: ``f`` draws from ``np.random``, or from a generator that it reads by name.
 
     Warns:
         PathLimitWarning: once, if the code goes on differently after ever new values.
@@ -159,16 +161,21 @@ class Jitted:
             exempt = known.reads.exempt if known is not None and known.reads is not None else {}
             reads = observe(self._function, *selecting, exempt=exempt | base.exempt).beyond(base)
         avals = [x.aval if isinstance(x, Tracer) else aval_of(x) for x in inputs]
-        traced = trace_flat(
-            lambda tracers: (call.on(self._function, tracers),),
-            avals,
-            inputs,
-            keep_numbers=True,
-            guarded=True,
+        name = getattr(self._function, "__qualname__", repr(self._function))
+        generators = [*programs.environment.generators, *(reads.generators if reads else ())]
+        traced = refusing_draws(
+            lambda: trace_flat(
+                lambda tracers: (call.on(self._function, tracers),),
+                avals,
+                inputs,
+                keep_numbers=True,
+                guarded=True,
+            ),
+            generators,
+            name,
         )
         # What was traced while another thread rebound what it reads may hold for no arguments.
         if not programs.environment.rebound():
-            name = getattr(self._function, "__qualname__", repr(self._function))
             programs.settle()
             programs.add(call.key, traced, inputs, reads and reads.settled(), name)
         return traced.rebuild(run(traced.graph, [*inputs, *traced.captures]))[0]
