@@ -39,6 +39,7 @@ DRAWS = {
     "beta": lambda key: random.beta(key, 0.5, np.array([0.5, 2.0])),
     "dirichlet": lambda key: random.dirichlet(key, np.array([0.1, 1.0, 5.0]), 4),
     "student_t": lambda key: random.student_t(key, 3.0, 5),
+    "truncated_normal": lambda key: random.truncated_normal(key, -1.0, 2.0, 5),
     "multivariate_normal": lambda key: random.multivariate_normal(key, np.ones(3), COV, 4),
     "bernoulli": lambda key: random.bernoulli(key, 0.3, (4, 2)),
     "integers": lambda key: random.integers(key, 0, np.array([3, 100]), (4, 2), np.int16),
@@ -241,6 +242,22 @@ CONTINUOUS = {
     "beta": (lambda k: random.beta(k, 2.0, 0.5, N), stats.beta(2, 0.5)),
     "dirichlet": (lambda k: random.dirichlet(k, [0.5, 1.0, 2.0], N)[:, 0], stats.beta(0.5, 3)),
     "student_t": (lambda k: random.student_t(k, 3.0, N), stats.t(3)),
+    **{
+        f"truncated_normal {bounds}": (
+            lambda k, bounds=bounds: random.truncated_normal(k, *bounds, N),
+            stats.truncnorm(*bounds),
+        )
+        for bounds in (
+            (-2, 2),
+            (-9, 9),
+            (0, 1),
+            (3, 3.2),
+            (5, np.inf),
+            (-np.inf, -4),
+            (-0.5, 6),
+            (2, 9),
+        )
+    },
     "multivariate_normal": (
         lambda k: random.multivariate_normal(k, np.zeros(3), COV, N) @ np.array([1.0, -1.0, 2.0]),
         stats.norm(0, np.sqrt(np.array([1.0, -1.0, 2.0]) @ COV @ np.array([1.0, -1.0, 2.0]))),

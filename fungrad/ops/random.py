@@ -9,6 +9,7 @@ Numbers: As Easy as 1, 2, 3, SC 2011).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -107,6 +108,39 @@ fold_p: Primitive = primitive(
     fresh=True,
 )
 
+# --- normal numbers between two bounds ---------------------------------------------------------------
+
+
+def truncated(g: np.random.Generator, shape: Shape, low: float, high: float) -> Any:
+    """Standard normal numbers between ``low`` and ``high``, by rejection.
+
+    Proposals are uniform where the interval is short, normal where it is wide and near 0, and
+    exponential in a tail (Robert, Simulation of truncated normal variables, 1995).
+    """
+    if high < 0:
+        return -truncated(g, shape, -high, -low)
+    nearest = max(low, 0.0)
+    rate = 0.5 * (low + math.hypot(low, 2)) if low > 0 else 1.0
+    short = high - low < (1 / rate if low > 0 else math.sqrt(2 * math.pi))
+    count = math.prod(shape)
+    out, filled = np.empty(count), 0
+    while filled < count:
+        size = count - filled
+        if short:
+            z = g.uniform(low, high, size)
+            keep = g.random(size) < np.exp(0.5 * (nearest * nearest - z * z))
+        elif low > 0:
+            z = low + g.standard_exponential(size) / rate
+            keep = (g.random(size) < np.exp(-0.5 * np.square(z - rate))) & (z <= high)
+        else:
+            z = g.standard_normal(size)
+            keep = (low <= z) & (z <= high)
+        kept = z[keep]
+        out[filled : filled + kept.size] = kept
+        filled += kept.size
+    return out.reshape(shape)
+
+
 # --- draws -----------------------------------------------------------------------------------------
 
 _METHODS: dict[str, Callable[..., Any]] = {
@@ -119,6 +153,7 @@ _METHODS: dict[str, Callable[..., Any]] = {
     "poisson": lambda g, shape, dtype, rate: g.poisson(rate, shape),
     "binomial": lambda g, shape, dtype, n, p: g.binomial(n, p, shape),
     "permutation": lambda g, shape, dtype: g.permutation(*shape),
+    "truncated": lambda g, shape, dtype, low, high: truncated(g, shape, float(low), float(high)),
 }
 
 

@@ -34,6 +34,7 @@ from fungrad.random.continuous import (
     multivariate_normal,
     normal,
     student_t,
+    truncated_normal,
     uniform,
 )
 from fungrad.random.discrete import (
@@ -67,5 +68,6 @@ __all__ = [
     "poisson",
     "split",
     "student_t",
+    "truncated_normal",
     "uniform",
 ]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fungrad.ops.elementwise import sigmoid
-from fungrad.ops.random import Shape, gamma_p
+from fungrad.ops.random import Shape, draw_p, gamma_p
 from fungrad.ops.softmax import softmax_p
 from fungrad.random._operands import drawn, fitting, parameter, precision, shape_of
 from fungrad.random.keys import checked, split
@@ -72,6 +72,51 @@ def normal(
     """
     shape = shape_of("normal", shape, loc, scale)
     return loc + scale * drawn(key, "normal", shape, precision(dtype))
+
+
+def truncated_normal(
+    key: Any,
+    low: float,
+    high: float,
+    shape: Any = None,
+    loc: Any = 0.0,
+    scale: Any = 1.0,
+    dtype: Any = np.float64,
+) -> Any:
+    r"""Normal draws from between two bounds, :math:`\mu + \sigma z` with :math:`l \le z \le h`.
+
+    Args:
+        key: a key.
+        low: the lower bound :math:`l`, a plain number in standard deviations from the mean.
+        high: the upper bound :math:`h` of the same kind.
+        shape: the shape ``(...)`` of the result; by default, that of the parameters together.
+        loc: the mean :math:`\mu` of the normal distribution; it broadcasts to ``(...)``.
+        scale: its standard deviation :math:`\sigma`; it broadcasts to ``(...)``.
+        dtype: float32 or float64, the dtype of :math:`z`.
+
+    Returns:
+        Array of shape ``(...)``, differentiable by ``loc`` and ``scale``. The bounds move with
+        them; as numbers they are constants.
+
+    Raises:
+        ValueError: ``low`` is not below ``high``.
+        ShapeMismatchError: the parameters do not broadcast to the shape.
+
+    Example:
+        >>> import fungrad as fg
+        >>> draws = fg.random.truncated_normal(fg.random.key(0), -2.0, 2.0, 1000)
+        >>> bool(-2 <= draws.min() and draws.max() <= 2)
+        True
+
+    References:
+        Robert, Simulation of truncated normal variables, Statistics and Computing 5, 1995.
+    """
+    low, high = float(low), float(high)
+    if not low < high:
+        raise ValueError(f"truncated_normal: low={low} must be below high={high}")
+    shape, dtype = shape_of("truncated_normal", shape, loc, scale), precision(dtype)
+    bounds = (np.float64(low), np.float64(high))
+    return loc + scale * draw_p(checked(key), *bounds, method="truncated", shape=shape, dtype=dtype)
 
 
 def laplace(
