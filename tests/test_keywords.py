@@ -247,3 +247,40 @@ def test_gradient(name):
         if np.isfinite(want):
             what = f"{name}, {keywords}, {kind}"
             np.testing.assert_allclose(got, want, 1e-4, 1e-5, err_msg=what)
+
+
+OF_NUMBERS = {
+    "copy": np.copy,
+    "transpose": np.transpose,
+    "reshape": lambda x: np.reshape(x, ()),
+    "ravel": np.ravel,
+    "squeeze": np.squeeze,
+    "broadcast_to": lambda x: np.broadcast_to(x, ()),
+    "real": np.real,
+    "imag": np.imag,
+    "real_if_close": np.real_if_close,
+    "nan_to_num": np.nan_to_num,
+    "sum": np.sum,
+    "round": np.round,
+    "sin": np.sin,
+    "abs": abs,
+    "absolute": np.absolute,
+    "negative": lambda x: -x,
+    "square": lambda x: x**2,
+    "clip": lambda x: np.clip(np.abs(x), 0, 5),
+    "atleast_1d": np.atleast_1d,
+    "stack": lambda x: np.stack([x, x]),
+    "conj": np.conj,
+    "where": lambda x: np.where(True, x, x),
+}
+
+
+@pytest.mark.parametrize("number", [2, 1.5, 1j])
+@pytest.mark.parametrize("name", OF_NUMBERS)
+def test_what_a_function_makes_of_a_python_number_promotes_as_numpys(name, number):
+    """Arrays and NumPy scalars decide the dtype of what they meet, Python numbers do not."""
+    function = lambda x, y: OF_NUMBERS[name](x) * y
+    want = function(number, np.float32([2.0]))
+    got = fg.jit(function)(number, np.float32([2.0]))
+    assert got.dtype == want.dtype
+    np.testing.assert_allclose(got, want, 1e-6)

@@ -10,6 +10,7 @@ from fungrad._primitive import ZERO, elementwise, implements
 from fungrad._tracer import Tracer, concrete_array
 from fungrad.errors import ArrayMutationError, ShapeMismatchError
 from fungrad.ops.complex import combined
+from fungrad.ops.shape import arraylike
 
 
 def isclose_value(a: Any, b: Any, rtol: Any, atol: Any) -> Any:
@@ -105,7 +106,7 @@ def nan_to_num(
         parts = [nan_to_num(part, True, nan, posinf, neginf) for part in (x.real, x.imag)]
         return combined(*parts)
     if x.dtype.kind != "f":
-        return x
+        return arraylike(x)
     limits = np.finfo(x.dtype)
     low = _filling(limits.min if neginf is None else neginf, x.dtype)
     high = _filling(limits.max if posinf is None else posinf, x.dtype)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fungrad._primitive import INDEX, elementwise, implements
+from fungrad.ops.shape import arraylike
 
 
 def combined_value(x: Any, y: Any) -> Any:
@@ -38,6 +39,7 @@ def angle(z: Any, deg: bool = False) -> Any:
 @implements(np.real_if_close)
 def real_if_close(a: Any, tol: float = 100) -> Any:
     """``np.real_if_close``: whether it is close is asked while the program is traced."""
+    a = arraylike(a)
     if a.dtype.kind != "c":
         return a
     limit = float(np.finfo(a.dtype).eps) * tol if tol > 1 else tol

@@ -146,7 +146,9 @@ def as_dtype(x: Any, dtype: Any) -> Any:
 def _stacked(values: Any) -> Any:
     if isinstance(values, (list, tuple)) and any(map(_has_tracer, values)):
         return np.stack([_stacked(value) for value in values])
-    return values if isinstance(values, Tracer) else concrete_array(values)
+    if isinstance(values, Tracer):  # an array, also of a Python number
+        return values.astype(values.dtype) if values.aval.weak else values
+    return concrete_array(values)
 
 
 def _has_tracer(values: Any) -> bool:

@@ -303,13 +303,19 @@ imag_part = elementwise(imag_value, lambda y, a: (-1j,), name="imag", fresh=True
 @implements(np.real)
 def real(val: Any) -> Any:
     """``np.real``: a real array is its own real part."""
-    return real_part(val) if val.dtype.kind == "c" else val
+    return _as_weak_as(val, real_part(val)) if val.dtype.kind == "c" else val
+
+
+def _as_weak_as(val: Any, part: Any) -> Any:
+    """The real and imaginary parts of a Python number are Python numbers."""
+    weak = isinstance(val, Tracer) and val.aval.weak
+    return part._bind(positive, (part,), {}, True) if weak else part
 
 
 @implements(np.imag)
 def imag(val: Any) -> Any:
     """``np.imag``: zeros for a real array."""
-    return imag_part(val) if val.dtype.kind == "c" else np.zeros_like(val)
+    return _as_weak_as(val, imag_part(val) if val.dtype.kind == "c" else np.zeros_like(val))
 
 
 # --- zero derivative: stated, not omitted --------------------------------------------------------

@@ -49,7 +49,7 @@ reshape_p = primitive(
 @implements(np.reshape)
 def reshape(a: Any, shape: Any, order: str = "C", copy: Any = None) -> Any:
     """``np.reshape``; column-major order reads and writes the axes backwards."""
-    new = _completed(a.shape, shape)
+    a, new = arraylike(a), _completed(a.shape, shape)
     if order == "F":
         return a.transpose().reshape(new[::-1]).transpose()
     if order not in ("C", "A"):
@@ -133,6 +133,7 @@ transpose_p = primitive(
 @implements(np.transpose, np.permute_dims)
 def transpose(a: Any, axes: Any = None) -> Any:
     """``np.transpose``."""
+    a = arraylike(a)
     identity = tuple(range(a.ndim))
     order = identity[::-1] if axes is None else normalize_axis_tuple(axes, a.ndim)
     if len(order) != a.ndim:
@@ -188,6 +189,7 @@ broadcast_to_p = primitive(
 @implements(np.broadcast_to)
 def broadcast_to(array: Any, shape: Any, subok: bool = False) -> Any:
     """``np.broadcast_to``."""
+    array = arraylike(array)
     new = tuple([operator.index(n) for n in (shape if np.iterable(shape) else (shape,))])
     kept = new[len(new) - array.ndim :] if len(new) >= array.ndim else None
     if kept is None or any(m not in (1, n) for m, n in zip(array.shape, kept, strict=True)):
@@ -248,8 +250,8 @@ def cast_like(x: Any, aval: Aval) -> Any:
 
 @implements(np.copy)
 def copy(a: Any, order: str = "K", subok: bool = False) -> Any:
-    """``np.copy``: traced values are immutable, so the value itself."""
-    return a
+    """``np.copy``: traced values are immutable, so the value itself, as an array."""
+    return arraylike(a)
 
 
 # --- concatenate -----------------------------------------------------------------------------
