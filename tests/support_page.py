@@ -246,6 +246,24 @@ def listed(names: list[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
+NOTES = """\
+## Notes
+
+* **Equal eigenvalues or singular values.** Functions of the values alone, and functions of the
+  vectors alone that do not depend on the basis chosen among them, have the right derivative there. A
+  function of both, such as `v @ np.diag(np.sqrt(w)) @ v.T`, lacks the part `f'(w)` of its derivative
+  between equal values: that part can't be computed from the derivatives by `w` and by `v`. Where
+  values may coincide, write it without vectors: `np.linalg.inv`, `matrix_power` and `solve` have
+  rules of their own.
+* **Branches of `np.where`.** The branch that is not taken adds nothing to a gradient, also where its
+  own slope is infinite or NaN. NumPy still computes it, with its warnings.
+* **`np.random`.** Un-jitted, a draw is a constant. Inside of `jit`, draws from `np.random`, and from
+  generators that the code reads by name, are an error; `fg.random` draws from a key.
+* **Not NumPy's on purpose.** `np.power.reduce` and `np.arctan2.reduce` are refused, because NumPy
+  computes them wrongly on some processors.
+"""
+
+
 def text(page: Page) -> str:
     """The page as Markdown."""
     out = [
@@ -280,7 +298,7 @@ def text(page: Page) -> str:
     ]
     for method, names in methods_of_ufuncs().items():
         out += [f"**`{method}`** ({len(names)}): {listed(names)}.", ""]
-    return "\n".join(out)
+    return "\n".join([*out, NOTES])
 
 
 if __name__ == "__main__":
