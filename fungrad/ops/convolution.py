@@ -119,12 +119,15 @@ def _interp_vjp(ct: Any, y: Any, x: Any, xp: Any, fp: Any) -> tuple[Any, Any, An
     at, ct = x.reshape(flat), ct.reshape(flat)
     ends = np.expand_dims(xp[..., 0], last), np.expand_dims(xp[..., -1], last)
     left = np.clip(searchsorted_p(xp, at, side="right") - 1, 0, xp.shape[-1] - 2)
-    x0, x1, f0, f1 = (taken(v, i, last) for v in (xp, fp) for i in (left, left + 1))
-    slope = (f1 - f0) / (x1 - x0)
+    # The slopes of the pieces, of which there are few: reading one is cheaper than its four ends.
+    width = xp[..., 1:] - xp[..., :-1]
+    width = np.where(width == 0, 1, width)  # nothing is in such a piece
+    slope = taken((fp[..., 1:] - fp[..., :-1]) / width, left, last)
     behind = at > ends[1]
     inside = ~(behind | (at < ends[0]))
     # Outside, all weight is on the outermost sample.
-    weight = np.where(inside, (at - x0) / (x1 - x0), behind.astype(xp.dtype))
+    weight = (at - taken(xp, left, last)) / taken(width, left, last)
+    weight = np.where(inside, weight, behind.astype(xp.dtype))
     of_x = np.where(inside, ct * slope, 0)
 
     def collected(of_left: Any, of_right: Any) -> Any:
