@@ -18,6 +18,7 @@ from typing import Any
 
 import attrs
 import numpy as np
+import scipy
 from numpy.lib import stride_tricks
 from scipy import special
 
@@ -264,15 +265,22 @@ NOTES = """\
 """
 
 
+def versions() -> str:
+    """What the page is made with."""
+    short = [".".join(module.__version__.split(".")[:2]) for module in (np, scipy)]
+    return f"NumPy {short[0]} and SciPy {short[1]}"
+
+
 def text(page: Page) -> str:
     """The page as Markdown."""
     out = [
         "# NumPy and SciPy, function by function",
         "",
-        "This page is generated (`python -m tests.support_page`) and checked: every function that it",
-        "calls supported is called by a test, which compares the value and dtype with NumPy's and",
-        "the gradient with differences. A function stands under what at least one use of it shows;",
-        "which operands and keywords a function takes is NumPy's own documentation.",
+        f"This page is generated (`python -m tests.support_page`, with {versions()}) and",
+        "checked: every function that it calls supported is called by a test, which compares the",
+        "value and dtype with NumPy's and the gradient with differences. A function stands under",
+        "what at least one use of it shows; which operands and keywords a function takes is NumPy's",
+        "own documentation.",
         "",
         "A refused function raises an error with the reason that stands here.",
         "",
