@@ -21,6 +21,8 @@ from fungrad.ops.scatter import at
 from fungrad.transforms import (
     derivative,
     elementwise_grad,
+    explain,
+    export_source,
     grad,
     hessian,
     hvp,
@@ -52,6 +54,8 @@ __all__ = [
     "derivative",
     "elementwise_grad",
     "errors",
+    "explain",
+    "export_source",
     "extend",
     "fixed_point",
     "fori_loop",

@@ -373,14 +373,18 @@ def _sum_of_scatters(node: Expr, uses: Uses) -> Expr | None:
 
 # --- values that are NumPy code --------------------------------------------------------------------
 
-_opaque: set[Primitive] = set()
+_opaque: set[tuple[Any, ...]] = set()
+"""Primitives and the dtypes for which their value is code for arrays only."""
 
 
 def _inlined_value(node: Expr, uses: Uses) -> Expr | None:
     """The operations of an elementwise value that is written in traceable NumPy code."""
     primitive = node.primitive
     assert primitive is not None
-    if isinstance(primitive.value, np.ufunc) or primitive.template or primitive in _opaque:
+    if isinstance(primitive.value, np.ufunc) or primitive.template:
+        return None
+    key = (primitive, *[arg.aval.dtype for arg in node.args])
+    if key in _opaque:
         return None
     if not primitive.value.__module__.startswith("fungrad."):
         return None
@@ -390,7 +394,7 @@ def _inlined_value(node: Expr, uses: Uses) -> Expr | None:
     except Exception:  # it is only code for arrays
         made = None
     if not isinstance(made, Tracer) or made._expr is node:  # it calls what dispatches to itself
-        _opaque.add(primitive)
+        _opaque.add(key)
         return None
     return made._expr if _same(node, made._expr) else None
 

@@ -207,7 +207,7 @@ def assert_safe(text):
     (function,) = tree.body
     assert isinstance(function, ast.FunctionDef)
     kinds = {type(statement) for statement in function.body}
-    assert kinds <= {ast.Assign, ast.AugAssign, ast.Delete, ast.Return}
+    assert kinds <= {ast.Assign, ast.AugAssign, ast.Delete, ast.Expr, ast.Return}
     targets = [s.targets[0] for s in function.body if isinstance(s, ast.Assign)]
     # Pieces of an array are filled one after the other.
     targets = [target.id for target in targets if not isinstance(target, ast.Subscript)]

@@ -144,6 +144,11 @@ def _pool(threads: int) -> ThreadPoolExecutor:
         return pool
 
 
+def in_turn(work: Callable[..., None], blocks: Sequence[Block], operands: Sequence[Any]) -> None:
+    """``spread`` on this thread alone, as exported programs do it."""
+    work(blocks, *operands)
+
+
 def spread(
     work: Callable[..., None], blocks: Sequence[Block], operands: Sequence[Any], threads: int = 1
 ) -> None:

@@ -113,20 +113,23 @@ def statements(
     node: Expr, name: str, operands: Sequence[str], constants: Constants
 ) -> list[str] | None:
     """What fills the array ``name`` piece by piece, where that is how ``node`` is computed."""
-    static = dict(node.static)
-    if node.primitive is scatter_add_p and len(operands) == 1:
-        pieces, sign = [(static["index"], operands[0])], "="
-    elif node.primitive is scatter_sum_p:
-        pieces, sign = list(zip(static["indices"], operands, strict=True)), "+="
-    else:
+    if node.primitive not in (scatter_add_p, scatter_sum_p):
         return None
+    static = dict(node.static)
     shape, dtype = constants.value(node.aval.shape), constants.value(node.aval.dtype)
     lines = [f"{name} = np.zeros({shape}, {dtype})"]
+    assert callable(getitem_p.template)
+    if node.primitive is scatter_add_p and len(operands) > 1:
+        where = getitem_p.template(["np.s_", *operands[1:]], constants.value, index=static["index"])
+        return [*lines, f"np.add.at({name}, {where}, {operands[0]})"]
+    if node.primitive is scatter_add_p:
+        pieces, sign = [(static["index"], operands[0])], "="
+    else:
+        pieces, sign = list(zip(static["indices"], operands, strict=True)), "+="
     if node.primitive is scatter_sum_p:
         everywhere = scatter_intersection(static["indices"], node.aval.shape)
         if everywhere is not None:
             pieces.insert(0, (everywhere, "-0.0"))
-    assert callable(getitem_p.template)
     for index, text in pieces:
         place = getitem_p.template([name], constants.value, index=index)
         lines.append(f"{place} {'=' if text == '-0.0' else sign} {text}")

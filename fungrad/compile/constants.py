@@ -24,17 +24,21 @@ class Constants:
     Attributes:
         namespace: the globals of the program; builtins are empty.
         notes: a comment for each name.
+        origins: of functions, the primitive's name; of block lists, how they are cut.
     """
 
     def __init__(self) -> None:
         self.namespace: dict[str, Any] = {"np": np, "__builtins__": {}}
         self.notes: list[str] = []
+        self.origins: dict[str, Any] = {}
         self._names: dict[Any, str] = {}
         self._count = count()
 
     def function(self, value: Callable[..., Any], name: str) -> str:
         """The name of a function; ``name`` is a primitive's, an identifier."""
-        return self._named("k", id(value), value, f"the primitive {name}")
+        text = self._named("k", id(value), value, f"the primitive {name}")
+        self.origins[text] = name
+        return text
 
     def helper(self, value: Callable[..., Any]) -> str:
         """The name of a function of ``blocks``."""
@@ -45,7 +49,9 @@ class Constants:
         cut = halves if summed else rows
         pieces = cut(length, limit)
         note = f"{len(pieces)} blocks of up to {limit} of {length} rows"
-        return self._named("c", ("blocks", cut, length, limit), pieces, note)
+        text = self._named("c", ("blocks", cut, length, limit), pieces, note)
+        self.origins[text] = (cut, length, limit)
+        return text
 
     def value(self, value: Any) -> str:
         """The text of a static value or a literal."""

@@ -5,7 +5,7 @@ In: a graph. Out: its operations, arguments first. Bits do not depend on the ord
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 from fungrad._expr import Expr, Input, Literal
@@ -51,8 +51,8 @@ def _delayed(graph: Graph, level: dict[Expr, int], of: dict[Expr, int]) -> dict[
     return {node: max(level[node], first.get(node, 0) - 1) for node in graph.nodes}
 
 
-def peak_bytes(graph: Graph, order: Sequence[Expr]) -> int:
-    """The most that the results of operations take up together, at any time."""
+def peak_bytes(graph: Graph, order: Sequence[Expr], without: Set[Expr] = frozenset()) -> int:
+    """The most that the results of operations take up together, ``without`` some of them."""
     owner: dict[Expr, Expr] = {}
     last: dict[Expr, int] = {}
     for position, node in enumerate(order):
@@ -65,10 +65,11 @@ def peak_bytes(graph: Graph, order: Sequence[Expr]) -> int:
         last[owner.get(out, out)] = len(order)
     used = most = 0
     for position, node in enumerate(order):
-        used += 0 if owner[node] is not node else _bytes(node)
+        used += _bytes(node) if owner[node] is node and node not in without else 0
         most = max(most, used)
         for own in {owner.get(arg, arg) for arg in node.args}:
-            if last[own] == position and not isinstance(own, (Input, Literal)):
+            counted = not isinstance(own, (Input, Literal)) and own not in without
+            if last[own] == position and counted:
                 used -= _bytes(own)
     return most
 

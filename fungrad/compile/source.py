@@ -156,8 +156,14 @@ class _Writer:
 
 def generate(graph: Graph, contiguous: tuple[bool, ...]) -> tuple[str, dict[str, Any]]:
     """The source of ``graph`` and the namespace that it needs."""
+    text, constants = written(graph, contiguous)
+    return text, constants.namespace
+
+
+def written(graph: Graph, contiguous: tuple[bool, ...]) -> tuple[str, Constants]:
+    """The source of ``graph`` and what it refers to."""
     writer = _Writer(graph, contiguous)
-    return writer.write(), writer.constants.namespace
+    return writer.write(), writer.constants
 
 
 def build(graph: Graph, contiguous: tuple[bool, ...]) -> Callable[..., tuple[Any, ...]]:

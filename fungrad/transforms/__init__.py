@@ -10,7 +10,7 @@ from fungrad.transforms.derivative import (
     stop_gradient,
     value_and_grad,
 )
-from fungrad.transforms.inspect import source, trace
+from fungrad.transforms.inspect import explain, export_source, source, trace
 from fungrad.transforms.jacobian import hessian, jacfwd, jacobian, jacrev
 from fungrad.transforms.jit import jit
 from fungrad.transforms.products import hvp, jvp, linearize, vjp
@@ -19,6 +19,8 @@ from fungrad.transforms.vmap import vmap
 __all__ = [
     "derivative",
     "elementwise_grad",
+    "explain",
+    "export_source",
     "grad",
     "hessian",
     "hvp",
