@@ -59,6 +59,10 @@ class Graph:
                 del self._memo[next(iter(self._memo))]
         return derived
 
+    def known(self, key: Hashable) -> Any:
+        """What ``memo`` would give for ``key`` without deriving it, or ``None``."""
+        return self._memo.get(key)
+
     @property
     def avals(self) -> tuple[Aval, ...]:
         """What is known of the outputs."""

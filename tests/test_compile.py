@@ -16,6 +16,8 @@ from fungrad._aval import aval_of
 from fungrad._evaluate import interpret
 from fungrad._simplify import simplify
 from fungrad._trace import trace_flat
+from fungrad.extend import elementwise
+from fungrad.ops.elementwise import ZERO
 
 source_module = import_module("fungrad.compile.source")
 schedule_module = import_module("fungrad.compile.schedule")
@@ -409,3 +411,48 @@ def test_the_order_of_operations_changes_no_bit(name, monkeypatch):
     f, x = PROGRAMS[name], normal(3, 3)
     slow, fast = interpreted_and_compiled(f, x)
     assert_same(fast, slow)
+
+
+# --- what is computed once -----------------------------------------------------------------------
+
+
+def constant_part(x):
+    mask = np.tril(np.ones_like(x)) * 2 - 1
+    return x * mask, mask, mask.T, np.exp(x) + np.arange(3.0)
+
+
+def test_what_depends_on_nothing_is_computed_once():
+    text = fg.source(lambda x: x * (np.tril(np.ones_like(x)) * 2 - 1), normal(3, 3))
+    assert "computed once" in text
+    assert text.count(" = ") == 1
+    f = fg.jit(constant_part)
+    for _ in range(4):
+        results = f(normal(3, 3))
+        assert_same(results, constant_part(normal(3, 3)))
+        for result in results:  # which belong to the caller alone
+            result[...] = np.nan
+
+
+def test_what_warns_or_is_large_is_computed_at_each_run():
+    f = fg.jit(lambda x: x + np.log(np.zeros_like(x)))
+    for _ in range(3):
+        with pytest.warns(RuntimeWarning):
+            f(np.ones(3))
+    assert "np.log(" in fg.source(lambda x: x + np.log(np.zeros_like(x)), np.ones(3))
+    long = lambda x: x + np.cumsum(np.ones_like(x))
+    assert "computed once" not in fg.source(long, np.ones(100_000))
+
+
+def test_what_a_user_wrote_runs_each_time():
+    calls = []
+
+    def value(x):
+        calls.append(x)
+        return x + len(calls)
+
+    counter = elementwise(value, ZERO, name="compile_test_counter")
+    f = fg.jit(lambda x: x + counter(np.cumsum(np.ones_like(x))))
+    f(np.ones(3))
+    before = len(calls)
+    f(np.ones(3)), f(np.ones(3))
+    assert len(calls) == before + 2

@@ -67,6 +67,13 @@ class Constants:
             return self._named("c", value, value, f"dtype {value.name}")
         return self._named("c", id(value), value, f"a constant of type {type(value).__name__}")
 
+    def held(self, value: np.ndarray[Any, Any]) -> str:
+        """The name of an array that was computed when the program was compiled."""
+        shape = ",".join(map(str, value.shape))
+        return self._named(
+            "c", ("held", id(value)), value, f"{value.dtype.name}[{shape}], computed once"
+        )
+
     def operand(self, node: Expr, arg: Literal) -> str:
         """The text of a number among the operands of ``node``.
 

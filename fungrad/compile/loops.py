@@ -213,7 +213,7 @@ class _Loop:
             return self._names[arg]
         text = self._whole[arg]
         if not arg.aval.shape:
-            return self._parameter(text, None)
+            return text if text[0] == "c" else self._parameter(text, None)  # c0 is known to all
         if by_rows(node, arg, self._group.length):
             return self._rows(arg)
         # The same for all blocks: it broadcasts along the rows.
@@ -224,8 +224,6 @@ class _Loop:
 
     def _parameter(self, text: str, shape: Shape | None) -> str:
         """The parameter for a whole array, in another shape if one is given."""
-        if text[0] == "c":
-            return text  # a constant
         return self._arguments.setdefault((text, shape), f"a{len(self._arguments)}")
 
     def _rows(self, arg: Expr) -> str:

@@ -41,7 +41,8 @@ def run(graph: Graph, values: Sequence[Any]) -> Sequence[Any]:
         return [Tracer(trace, node) for node in nodes]
     if recording() is not None:
         return _finished(graph, interpret(graph, values))
-    return program(graph)(values)
+    # Whoever runs a graph holds it, so it need not be made the most recent one.
+    return (graph.known("program") or program(graph))(values)
 
 
 def _lifted(trace: Trace, value: Any) -> Expr:
@@ -70,18 +71,20 @@ class Program:
 
     def __call__(self, values: Sequence[Any]) -> Sequence[Any]:
         """The outputs for these input values."""
-        self._calls += 1
-        if self._calls < HOT or len(self.graph.nodes) > MAX_COMPILED:
+        if self._calls < HOT - 1:
+            self._calls += 1
             return _finished(self.graph, interpret(self.graph, values))
         operands, flags = [], []
         for value in values:
-            if type(value) is np.ndarray:
-                flags.append(value.flags.c_contiguous)
-            else:
+            if type(value) is not np.ndarray:
                 value = as_operand(value)
                 flags.append(not isinstance(value, np.ndarray))
+            else:
+                flags.append(value.flags.c_contiguous)
             operands.append(value)
-        return self.variant(tuple(flags))(*operands)
+        contiguous = tuple(flags)
+        compiled = self._compiled.get(contiguous) or self.variant(contiguous)
+        return compiled(*operands)
 
     def variant(self, contiguous: tuple[bool, ...]) -> Callable[..., Sequence[Any]]:
         """The function of the inputs' values, NumPy's, of which some are C-contiguous."""

@@ -6,7 +6,7 @@ reaches the source.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fungrad._aval import Aval
@@ -23,6 +23,7 @@ from fungrad.compile.calls import (
 )
 from fungrad.compile.constants import Constants
 from fungrad.compile.fuse import Group, units
+from fungrad.compile.hoist import hoist
 from fungrad.compile.loops import loop
 from fungrad.compile.memory import Plan, dense_nodes, finishes, plan
 from fungrad.compile.schedule import schedule
@@ -33,13 +34,18 @@ from fungrad.ops.creation import full
 class _Writer:
     """The source of one program, as it is written unit by unit."""
 
-    def __init__(self, graph: Graph, contiguous: tuple[bool, ...]) -> None:
+    def __init__(
+        self, graph: Graph, contiguous: tuple[bool, ...], held: Sequence[Any] = ()
+    ) -> None:
         self.graph = graph
         self.constants = Constants()
         self._dense = dense = dense_nodes(graph, contiguous)
         self._units = units(graph, schedule(graph), dense)
         self._plan: Plan = plan(graph, self._units, dense)
-        self._names: dict[Expr, str] = {node: f"x{i}" for i, node in enumerate(graph.inputs)}
+        self._inputs = graph.inputs[: len(graph.inputs) - len(held)]
+        self._names: dict[Expr, str] = {node: f"x{i}" for i, node in enumerate(self._inputs)}
+        for node, value in zip(graph.inputs[len(self._inputs) :], held, strict=True):
+            self._names[node] = self.constants.held(value)
         self._numbers = {node: i for i, node in enumerate(graph.nodes)}
         self._absorbed = self._reshaped_numbers()
         self._functions: list[str] = []
@@ -62,8 +68,8 @@ class _Writer:
         source = [
             *self.constants.notes,
             *self._functions,
-            f"def program({', '.join(names[node] for node in graph.inputs)}):",
-            *[f"    # {names[node]}: {node.aval}" for node in graph.inputs],
+            f"def program({', '.join(names[node] for node in self._inputs)}):",
+            *[f"    # {names[node]}: {node.aval}" for node in self._inputs],
             *[f"    {line:<{width}}{note and f'  # {note}'}" for line, note in self._lines],
             f"    return ({''.join(f'{out}, ' for out in outputs).rstrip()})",
         ]
@@ -156,12 +162,13 @@ class _Writer:
 
 def generate(graph: Graph, contiguous: tuple[bool, ...]) -> tuple[str, dict[str, Any]]:
     """The source of ``graph`` and the namespace that it needs."""
-    text, constants = written(graph, contiguous)
-    return text, constants.namespace
+    complete, held = hoist(graph)
+    writer = _Writer(complete, (*contiguous, *[True] * len(held)), held)
+    return writer.write(), writer.constants.namespace
 
 
 def written(graph: Graph, contiguous: tuple[bool, ...]) -> tuple[str, Constants]:
-    """The source of ``graph`` and what it refers to."""
+    """The source of ``graph`` that computes everything itself, and what it refers to."""
     writer = _Writer(graph, contiguous)
     return writer.write(), writer.constants
 
