@@ -295,6 +295,37 @@ def test_source_of_transformed_functions():
         assert text.count("np.matmul") >= 2
 
 
+def test_a_python_number_of_a_user_is_computed_with_as_numpy_does():
+    mine = elementwise(lambda x: float(np.sum(x)), ZERO, name="compile_test_float")
+    f = fg.jit(lambda x: (1 / mine(x), mine(x) / mine(x * 1), -mine(x), mine(x) * mine(x)))
+    with np.errstate(all="ignore"):
+        for value in (0.0, 1e300):
+            for _ in range(3):
+                same = [np.float64(v) for v in (value, value)]
+                want = 1 / same[0], same[0] / same[1], -same[0], same[0] * same[1]
+                for a, b in zip(f(value), want, strict=True):
+                    assert_array_equal(a, b)
+    with np.errstate(all="raise"), pytest.raises(FloatingPointError):
+        f(0.0)
+
+
+@pytest.mark.parametrize("state", ["raise", "warn", "ignore"])
+def test_numbers_raise_and_warn_as_numpy_does(state):
+    f = fg.jit(lambda a, b: (a * a, a / b, a - a, a + a))
+    f(1.0, 1.0), f(1.0, 1.0)
+    for args in ((1e300, 1.0), (1.0, 0.0), (np.inf, np.inf)):
+        with np.errstate(all=state):
+            if state == "raise":
+                with pytest.raises(FloatingPointError):
+                    f(*args)
+            elif state == "warn":
+                with pytest.warns(RuntimeWarning):
+                    f(*args)
+            else:
+                a, b = map(np.float64, args)
+                assert_array_equal(f(*args), (a * a, a / b, a - a, a + a))
+
+
 # --- memory ------------------------------------------------------------------------------------
 
 

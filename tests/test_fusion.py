@@ -3,6 +3,7 @@
 import ast
 import os
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -186,13 +187,36 @@ def test_a_long_array_is_cut():
     assert "blocks of up to" in text
     assert "np.empty((300000,)" in text
     jitted = fg.jit(fg.value_and_grad(f))
-    first = jitted(x)  # interpreted
+    first = interpret(*graph_of(fg.value_and_grad(f), [x]))
     for threads in (1, 2, 5, None):
         with fg.config(threads=threads):
             again = jitted(x)
         for a, b in zip(again, first, strict=True):
             same_bits(a, b, f"{threads} threads")
     assert first[0] == f(x)
+
+
+def test_the_first_call_with_long_arrays_needs_no_long_temporaries():
+    def chain(x):
+        for i in range(40):
+            x = np.cos(x) - i
+        return x
+
+    x = np.ones(1_000_000)
+    tracemalloc.start()
+    fg.jit(chain)(x)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.5 * x.nbytes
+
+
+def test_bytes_in_another_order():
+    f = lambda x: np.where(np.sin(x) > 0, x, x * 2) + np.where(x > 0, x, 0)
+    assert "blocks.select" in fg.source(f, np.ones(200_000))
+    x = np.linspace(-3, 3, 200_000).astype(">f8")
+    jitted = fg.jit(f)
+    for _ in range(3):
+        same_bits(jitted(x), f(x).astype(float), "swapped")
 
 
 def test_short_arrays_are_not_cut():

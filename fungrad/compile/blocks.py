@@ -100,6 +100,8 @@ def select(mask: Any, x: Any, y: Any, out: Any) -> Any:
     """
     bits = out.view(f"i{out.itemsize}")
     signs = mask.view(np.int8)
+    # Numbers become arrays, and bytes are put in this machine's order.
+    x, y = (v if v is None else np.asarray(v, out.dtype) for v in (x, y))
     if y is None:
         np.negative(signs, out=bits)
         np.bitwise_and(bits, x.view(bits.dtype), out=bits)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fungrad._expr import Expr, Literal
+from fungrad._primitive import item
 from fungrad.compile.blocks import sum_short
 from fungrad.compile.constants import Constants, tuple_text
 from fungrad.ops import elementwise
@@ -51,8 +52,19 @@ def is_scalar_arithmetic(node: Expr) -> bool:
             or (isinstance(arg, Literal) and type(arg.value) in (int, float))
             for arg in node.args
         )
-        and not all(isinstance(arg, Literal) for arg in node.args)
+        and any(map(_is_numpys, node.args))
     )
+
+
+def _is_numpys(arg: Expr) -> bool:
+    """Whether a number is surely NumPy's, which divides by zero; Python's would raise.
+
+    Inputs are; but a value that a user wrote, or that a loop returns, may be a Python number.
+    """
+    primitive = arg.primitive
+    if primitive is None:
+        return not isinstance(arg, Literal)
+    return primitive is getitem_p or (isinstance(primitive.template, str) and primitive is not item)
 
 
 def operand(node: Expr, arg: Expr, name: str | None, constants: Constants) -> str:

@@ -22,8 +22,8 @@ from fungrad.ops.indexing import getitem_p
 from fungrad.ops.reduction import all_p, any_p, max_p, min_p, sum_p
 from fungrad.ops.shape import astype_p, reshape_p
 
-CACHE = 1 << 19
-"""How many bytes a block may use: half of what is near to a core, which is 1 MiB or more."""
+CACHE = 1 << 20
+"""How many bytes a block may use: what is near to a core of today."""
 LONGEST_ROW = 4096
 """How many entries a row may have: longer ones are a block each, and leave nothing to gain."""
 MOST_ROWS = 16384

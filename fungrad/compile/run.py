@@ -20,6 +20,8 @@ from fungrad.ops.creation import full
 
 HOT = 2
 """The call from which on a graph runs as generated source."""
+LARGE = 1 << 16
+"""The mean number of entries of an operation from which on the first call is hot."""
 MAX_VARIANTS = 8
 """How many patterns of contiguous inputs get a variant of their own."""
 MAX_COMPILED = 50_000
@@ -66,7 +68,9 @@ class Program:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self._calls = 0
+        # Where operations take longer than writing them as source does, the first call is hot.
+        entries = sum([node.aval.size for node in graph.nodes])
+        self._calls = HOT if entries > LARGE * len(graph.nodes) else 0
         self._compiled: dict[tuple[bool, ...], Callable[..., tuple[Any, ...]]] = {}
 
     def __call__(self, values: Sequence[Any]) -> Sequence[Any]:
