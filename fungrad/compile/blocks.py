@@ -27,7 +27,7 @@ Block = tuple[int, slice, int]
 """Its number, which rows it has, and how many."""
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)
 def halves(length: int, limit: int) -> tuple[Block, ...]:
     """``length`` entries cut as NumPy's summation cuts, until no block has more than ``limit``."""
     done: list[Block] = []
@@ -42,7 +42,7 @@ def halves(length: int, limit: int) -> tuple[Block, ...]:
     return tuple(done)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)
 def rows(length: int, limit: int) -> tuple[Block, ...]:
     """``length`` rows in blocks of ``limit``; the last one may be shorter."""
     starts = range(0, length, limit)
@@ -139,6 +139,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:
+    """A pool that starts threads as they are needed, up to that many."""
     with _pools_lock:
         pool = _pools.get(threads)
         if pool is None:
@@ -155,11 +156,11 @@ def spread(
     work: Callable[..., None], blocks: Sequence[Block], operands: Sequence[Any], threads: int = 1
 ) -> None:
     """``work(some blocks, *operands)`` until all blocks are done, on up to ``threads`` threads."""
-    threads = min(threads, len(blocks))
-    if threads < 2 or _workers.busy:
+    parts = min(threads, len(blocks))
+    if parts < 2 or _workers.busy:
         work(blocks, *operands)
         return
-    cuts = [len(blocks) * i // threads for i in range(threads + 1)]
+    cuts = [len(blocks) * i // parts for i in range(parts + 1)]
     shares = [blocks[a:b] for a, b in pairwise(cuts)]
 
     def other(share: Sequence[Block]) -> None:
