@@ -313,6 +313,13 @@ def test_far_starts():
     close(fg.fixed_point(lambda x: np.cos(3 * x) / 2, 0.3, memory=3), 0.3, atol=0.1)
 
 
+def test_tiny_solutions_and_double_ones():
+    close(fg.root(lambda x: x * x - 1e-30, 1e-10), 1e-15)
+    close(fg.root(lambda x: x * x, 1.0), 0.0, atol=1e-14)
+    close(fg.root(lambda x: 1e-200 * (x - 3), 1.0), 3.0)
+    close(fg.root(lambda x: 1e200 * (x * x - 9), 1.0), 3.0)
+
+
 def test_single_precision_and_tolerances():
     for dtype, bound in ((np.float32, 1e-5), (np.float64, 1e-11)):
         x = fg.fixed_point(np.cos, dtype(0.5))

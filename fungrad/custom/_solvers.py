@@ -116,19 +116,27 @@ class Solver:
     def _newton(self, x: Any, residual: Residual, step_at: Step) -> Any:
         now = residual(x)
         self._finite(x, now)
+        near = False
         for count in range(self.max_steps):
             if not np.any(now):
                 return x
             step, left = step_at(x, now)
             if not np.all(np.isfinite(step)):
                 raise self._failed(count, now)
-            if self._small(step, x):
-                if np.linalg.norm(left) > 0.5 * np.linalg.norm(now):
-                    raise self._failed(count, now)  # the residual has a minimum here
-                ahead = residual(x + step)
-                better = np.linalg.norm(ahead) < np.linalg.norm(now)
+            near = self._small(step, x)
+            if not near:
+                x, now = self._searched(x, now, step, residual, count)
+                continue
+            size = np.linalg.norm(now)
+            if np.linalg.norm(left) > 0.5 * size:
+                raise self._failed(count, now)  # the residual has a minimum here
+            ahead = residual(x + step)
+            better = np.linalg.norm(ahead) < size
+            if not np.linalg.norm(ahead) < 0.5 * size:  # rounding, by now
                 return x + step if better else x
-            x, now = self._searched(x, now, step, residual, count)
+            x, now = x + step, ahead
+        if near:
+            return x
         raise self._failed(self.max_steps, now)
 
     def _searched(

@@ -43,7 +43,7 @@ def root(f: Function, x0: Any, *args: Any, tol: float | None = None, max_steps: 
     By Newton's method with a line search. The derivative is that of the implicit function theorem,
     :math:`dx = -(\partial_x f)^{-1} \, \partial_\theta f \, d\theta` at the solution, whatever the way
     there was. For up to 200 unknowns the Jacobian is formed; beyond, and where SciPy is installed,
-    linear equations are solved by products with it.
+    linear equations are solved by products with it. Under ``vmap`` each example is solved for itself.
 
     Args:
         f: ``f(x, *args)``, as many real numbers as ``x`` has, in any structure of arrays. It is
@@ -53,7 +53,8 @@ def root(f: Function, x0: Any, *args: Any, tol: float | None = None, max_steps: 
         *args: pytrees. With respect to them, and to what ``f`` closes over, the solution has
             derivatives of all orders, in both modes.
         tol: how small the last step is, relative to :math:`1 + \max |x|`; by default
-            :math:`\epsilon^{3/4}` of the narrowest dtype, 1.8e-12 in double precision.
+            :math:`\epsilon^{3/4}` of the narrowest dtype, 1.8e-12 in double precision. From there
+            on, it goes on as long as the residual halves.
         max_steps: after how many steps to give up.
 
     Returns:
@@ -97,7 +98,8 @@ def fixed_point(
     By iterating ``f``, with Anderson's acceleration. The derivative is that of the implicit function
     theorem, :math:`dx = (1 - \partial_x f)^{-1} \, \partial_\theta f \, d\theta` at the solution; no
     iteration is remembered. For up to 200 unknowns the Jacobian is formed; beyond, and where SciPy
-    is installed, linear equations are solved by products with it.
+    is installed, linear equations are solved by products with it. Under ``vmap`` each example is
+    solved for itself.
 
     Args:
         f: ``f(x, *args)`` returns the structure, shapes and dtypes of ``x``. It is traced once, so
