@@ -16,8 +16,10 @@ import pytest
 import fungrad as fg
 from fungrad import _graph, _rewrites, _vjp
 from fungrad._aval import make_aval
-from fungrad._primitive import Primitive, registry
+from fungrad._primitive import ZERO, Primitive, registry
 from fungrad.compile import memory
+from fungrad.custom._linear import linear_solve
+from fungrad.custom.checkpoint import checkpoint_call
 from fungrad.errors import FungradError
 from fungrad.ops.elementwise import add
 from fungrad.ops.indexing import ARRAY, scatter_add_p
@@ -78,6 +80,23 @@ def _forgets_offset(batched: Any, size: int, x: Any, axis: Any, dtype: Any) -> A
 
 def _matmul_vjp(ct: Any, y: Any, a: Any, b: Any) -> Any:
     return ct @ b if b.ndim > 1 else ct, a @ ct
+
+
+_call_vjp = registry()["custom_call"].vjp
+
+
+def _rule_applied_twice(ct: Any, y: Any, *operands: Any, **static: Any) -> Any:
+    return [part if part is ZERO else 2 * part for part in _call_vjp(ct, y, *operands, **static)]
+
+
+def _not_transposed(ct: Any, y: Any, *operands: Any, product: Any, wanted: Any) -> Any:
+    solution = linear_solve(*operands[:-1], ct, product=product)
+    return [*[-solution * y] * (len(operands) - 1), solution]
+
+
+def _forward_again(ct: Any, y: Any, *operands: Any, graph: Any, wanted: Any) -> Any:
+    outputs = checkpoint_call(*operands, graph=graph)
+    return [ct[0] * outputs[0]] * len(operands)
 
 
 MUTANTS: dict[str, tuple[str, dict[str, Any], str]] = {
@@ -181,6 +200,15 @@ MUTANTS: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "batching that takes the first example for all": (
         "cos", {"batch": lambda batched, size, x: np.cos(x[:1] + 0 * x)}, "batch",
+    ),
+    "a rule of the user's applied twice": (
+        "custom_call", {"vjp": _rule_applied_twice}, "first_order",
+    ),
+    "cotangents solved for with the matrix itself": (
+        "linear_solve", {"vjp": _not_transposed}, "first_order",
+    ),
+    "a checkpoint that computes again, but no derivative": (
+        "checkpoint_call", {"vjp": _forward_again}, "first_order",
     ),
 }  # fmt: skip
 
