@@ -42,7 +42,7 @@ class ShapeDtypeStruct:
     __slots__ = ("dtype", "shape")
 
     def __init__(self, shape: int | Sequence[int], dtype: Any = float) -> None:
-        self.shape = tuple(np.empty(shape, np.bool_).shape)
+        self.shape = np.broadcast_shapes(shape)
         self.dtype = np.dtype(dtype)
 
     def __repr__(self) -> str:
