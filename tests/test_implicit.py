@@ -301,6 +301,13 @@ def test_no_solution(wrap):
     close(wrap(lambda a: fg.root(lambda x: x * x - a, 1.0))(4.0), 2.0)
 
 
+@pytest.mark.parametrize("memory", [0, 5])
+def test_iterates_that_overflow(memory):
+    far = lambda x: np.stack([x[0] * x[0] * 1e100, -x[1] * x[0] * 1e80 - 1])
+    with pytest.raises(ConvergenceError, match="fixed_point did not converge"):
+        fg.fixed_point(far, np.array([1e90, 1e90]), memory=memory)
+
+
 def test_far_starts():
     close(fg.root(lambda x: np.arctan(x), 20.0), 0.0, atol=1e-12)  # Newton alone diverges
     close(fg.root(lambda x: x**2 - 4, 0.0 + 1e-8), 2.0)

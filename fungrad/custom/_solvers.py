@@ -164,10 +164,7 @@ class Solver:
                 return x + now
             ahead = x + now
             if steps:
-                columns = np.stack(changes, axis=1)
-                weights = np.linalg.lstsq(columns, now, rcond=None)[0]
-                mixed = ahead - (np.stack(steps, axis=1) + columns) @ weights
-                ahead = mixed if np.all(np.isfinite(mixed)) else ahead
+                ahead = _mixed(ahead, now, np.stack(steps, axis=1), np.stack(changes, axis=1))
             then = residual(ahead)
             size = np.linalg.norm(then)
             if memory and steps and not size <= 10 * least:
@@ -185,3 +182,12 @@ class Solver:
             if size < least:
                 best, least = x, size
         raise self._failed(self.max_steps, now)
+
+
+def _mixed(ahead: Any, now: Any, steps: Any, changes: Any) -> Any:
+    """``ahead``, moved to where earlier changes say that the residual is least."""
+    if not np.all(np.isfinite(changes)):
+        return ahead
+    weights = np.linalg.lstsq(changes, now, rcond=None)[0]
+    mixed = ahead - (steps + changes) @ weights
+    return mixed if np.all(np.isfinite(mixed)) else ahead
