@@ -4,6 +4,10 @@ Write a pure function with ``import numpy as np``; ``grad(f)`` is its gradient, 
 version of it, and both compose to any depth.
 """
 
+from typing import NoReturn as _NoReturn
+
+import numpy as _np
+
 from fungrad import errors, extend, nn, ode, optim, random, testing, tree
 from fungrad._config import config
 from fungrad._graph import Graph
@@ -86,3 +90,10 @@ __all__ = [
     "vmap",
     "while_loop",
 ]
+
+
+def __getattr__(name: str) -> _NoReturn:
+    """Say where to find what other libraries have here."""
+    remedy = "import numpy as np" if name == "numpy" else f"np.{name}" if hasattr(_np, name) else ""
+    hint = f"; write: {remedy}, NumPy's own works on traced values" if remedy else ""
+    raise AttributeError(f"module 'fungrad' has no attribute {name!r}{hint}")

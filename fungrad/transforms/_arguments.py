@@ -94,10 +94,34 @@ def split_aux(out: Any, has_aux: bool) -> tuple[Any, ...]:
         return (out,)
     if not isinstance(out, tuple) or len(out) != 2:
         raise OutputTypeError(
-            "with has_aux=True the function must return (result, aux), but it returned a "
-            f"{type(out).__name__}; write: return result, aux"
+            "with has_aux=True the function must return (result, aux), but it returned "
+            f"{kind_of_result(out)}; write: return result, aux"
         )
     return out
+
+
+def kind_of_result(out: Any) -> str:
+    """What a function returned, in words."""
+    if out is None:
+        return "None (is a `return` missing?)"
+    if isinstance(out, Tracer):
+        return f"one array, {out.aval}"
+    return f"{'an' if type(out).__name__[0] in 'aeiou' else 'a'} {type(out).__name__}"
+
+
+def check_function(f: Any, transform: str, argnums: Any = 0) -> None:
+    """Refuse at once what is no function, or an argument in the place of its position."""
+    if not callable(f):
+        raise ArgumentError(
+            f"{transform} needs a function, but got {kind_of_result(f)}; write: "
+            f"fg.{transform}(f)(x), with f as it is and not a result of it"
+        )
+    for number in argnums if isinstance(argnums, Sequence) else (argnums,):
+        if not hasattr(number, "__index__"):
+            raise ArgumentError(
+                f"argnums is {number!r}, which is no position of an argument; write: an int or a "
+                f"tuple of ints, and give the arguments to the result: fg.{transform}(f)(x)"
+            )
 
 
 def choose(
@@ -106,7 +130,7 @@ def choose(
     """Take the arguments ``argnums`` apart."""
     single = type(argnums) is int or not isinstance(argnums, Sequence)
     numbers: Any = (argnums,) if single else argnums
-    places = [_place(i, len(args)) for i in numbers]
+    places = [_place(i, len(args), bool(kwargs)) for i in numbers]
     if len(set(places)) != len(places):
         raise ArgumentError(f"argnums={argnums} names an argument twice; write: each one once")
     leaves: list[Any] = []
@@ -127,18 +151,14 @@ def choose(
     return Chosen(leaves, tuple(places), structure, call)
 
 
-def _place(argnum: Any, count: int) -> int:
-    try:
-        place = operator.index(argnum)
-    except TypeError:
-        raise ArgumentError(
-            f"argnums is {argnum!r}, which is no position of an argument; write: an int or a tuple "
-            "of ints, and give the arguments to the result: fg.grad(f)(x)"
-        ) from None
+def _place(argnum: Any, count: int, keywords: bool) -> int:
+    place = operator.index(argnum)
     if not -count <= place < count:
+        remedy = "that argument without its keyword" if keywords else f"one below {count}"
         raise ArgumentError(
             f"argnums={argnum} names an argument that this call does not have: it has {count} "
-            "positional ones; write: that argument without its keyword"
+            "positional ones; write: "
+            + (remedy if keywords or count else "the argument, as in fg.grad(f)(x)")
         )
     return place % count
 
@@ -164,7 +184,8 @@ def differentiable_avals(
                 f"{transform} needs floating-point (float or complex dtype) leaves to "
                 f"differentiate with respect to; {chosen.paths()[i]} is "
                 f"{kind or _described(leaf)}; write: 1.0 for 1, x.astype(float) for an array of "
-                f"int or bool, and leave other things out of what to differentiate: {others}"
+                "int or bool, fg.tree.register for a class of your own, and leave other things out "
+                f"of what to differentiate: {others}"
             )
         if holomorphic and aval.dtype.kind != "c":
             raise ComplexInputError(

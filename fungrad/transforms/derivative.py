@@ -26,9 +26,11 @@ from fungrad.errors import (
 from fungrad.ops.elementwise import stop_gradient as stop_gradient_p
 from fungrad.transforms._arguments import (
     Argnums,
+    check_function,
     check_results,
     choose,
     differentiable_avals,
+    kind_of_result,
     split_aux,
 )
 
@@ -148,6 +150,7 @@ def _differentiated(
 ) -> Function:
     """``(args, kwargs) -> (value or None, gradient, aux or None)``."""
     name = "value_and_grad" if with_value else "grad"
+    check_function(f, name, argnums)
 
     def derivative(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Any]:
         chosen = choose(f, args, kwargs, argnums)
@@ -174,11 +177,10 @@ def _differentiated(
 def _check_scalar(traced: Traced, name: str, holomorphic: bool) -> None:
     result = traced.results[0]
     if result.opaque or result.tree is not LEAF:
-        found = next(iter(result.opaque.values()), None)
-        kind = f"a {type(found).__name__}" if result.opaque else f"the structure {result.tree}"
+        found = result.rebuild([0.0] * traced.counts[0])
         raise OutputTypeError(
-            f"{name} needs a function that returns one scalar (a float), but it returned {kind}; "
-            "write: return the loss alone, or (loss, aux) with has_aux=True"
+            f"{name} needs a function that returns one scalar (a float), but it returned "
+            f"{kind_of_result(found)}; write: return the loss alone, or (loss, aux) with has_aux=True"
         )
     aval = traced.graph.outputs[0].aval
     if aval.shape:
@@ -186,6 +188,12 @@ def _check_scalar(traced: Traced, name: str, holomorphic: bool) -> None:
             f"{name} needs a function that returns a scalar, but the result has shape "
             f"{aval.shape}; write: np.sum(result) or np.mean(result), or fg.jacobian for all "
             "derivatives"
+        )
+    if not aval.inexact:
+        raise OutputTypeError(
+            f"{name} needs a function that returns one scalar (a float), but it returned {aval}, "
+            "whose derivative is zero or does not exist; write: a loss that is floating-point, such "
+            "as np.where(x > 0, 1.0, 0.0) for x > 0"
         )
     check_results([aval], name, holomorphic)
 

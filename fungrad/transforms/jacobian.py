@@ -18,6 +18,7 @@ from fungrad.compile import run
 from fungrad.errors import OutputTypeError
 from fungrad.transforms._arguments import (
     Argnums,
+    check_function,
     check_results,
     choose,
     differentiable_avals,
@@ -195,6 +196,7 @@ def _jacobian(
     holomorphic: bool,
     forward: bool | None = None,
 ) -> Function:
+    check_function(f, name, argnums)
     if forward is None:
         forward = {"jacfwd": True, "jacrev": False, "hessian": False}.get(name)
 

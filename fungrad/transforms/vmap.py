@@ -19,7 +19,7 @@ from fungrad._trace import Traced, trace_flat
 from fungrad._tree import TreeDef, spread
 from fungrad.compile import run
 from fungrad.errors import ArgumentError, ShapeMismatchError
-from fungrad.transforms._arguments import Chosen, aval_of_leaf, choose, is_numeric
+from fungrad.transforms._arguments import Chosen, aval_of_leaf, check_function, choose, is_numeric
 
 Function = Callable[..., Any]
 Axis = int | None
@@ -63,6 +63,7 @@ def vmap(
     References:
         The name and its arguments are JAX's.
     """
+    check_function(f, "vmap")
 
     @explained
     @wraps(f)
