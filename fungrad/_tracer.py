@@ -292,16 +292,19 @@ def bind(primitive: Primitive, operands: tuple[Any, ...], static: Any, weak: boo
     for operand in operands:
         if isinstance(operand, Tracer):
             owner = operand._trace
-            if trace is None or (owner is not trace and owner.serial > trace.serial):
+            if owner is not trace and (trace is None or owner.serial > trace.serial):
                 trace, innermost = owner, operand
     assert trace is not None
     if not trace.alive:
         innermost.check_alive()
-    lifted = []
-    for operand in operands:
-        own = isinstance(operand, Tracer) and operand._trace is trace
-        lifted.append(operand._expr if own else trace.lift(operand))
-    args = tuple(lifted)
+    if len(operands) == 1:
+        args: tuple[Expr, ...] = (innermost._expr,)
+    else:
+        lifted = []
+        for operand in operands:
+            own = isinstance(operand, Tracer) and operand._trace is trace
+            lifted.append(operand._expr if own else trace.lift(operand))
+        args = tuple(lifted)
     pairs = tuple(static.items()) if static else ()
     key = node_key(primitive, args, pairs, weak)
     node = find_node(key)

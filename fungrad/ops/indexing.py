@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import attrs
@@ -326,7 +327,7 @@ def _getitem(x: Any, index: Any) -> Any:
     """``x[index]`` in all of NumPy's forms; masks are resolved when the program is traced."""
     basic = _basic(x.shape, index if type(index) is tuple else (index,))
     if basic is not None:
-        return getitem_p(x, index=basic) if any(item != slice(None) for item in basic) else x
+        return x if all(item is _ALL for item in basic) else getitem_p(x, index=basic)
     static: list[Any] = []
     arrays: list[Any] = []
     axis = 0
@@ -383,7 +384,7 @@ def _basic(shape: tuple[int, ...], items: tuple[Any, ...]) -> tuple[Any, ...] | 
             static.append(item % size)
         else:
             return None
-    return *static, *[slice(None)] * (len(shape) - len(items))
+    return *static, *[_ALL] * (len(shape) - len(items))
 
 
 def _keeps_apart(static: list[Any]) -> bool:
@@ -391,14 +392,21 @@ def _keeps_apart(static: list[Any]) -> bool:
     return all(any(map(_is_advanced, part)) for part in (static[:place], static[place + 1 :]))
 
 
+_ALL = slice(None)
+
+
 def _canonical(item: slice, size: int) -> slice:
     """The slice with its bounds resolved, so that equal reads are one node."""
-    start, stop, step = item.indices(size)
+    return _resolved(*item.indices(size), size)
+
+
+@lru_cache(maxsize=1024)
+def _resolved(start: int, stop: int, step: int, size: int) -> slice:
     length = len(range(start, stop, step))
     if length == 0:
         return slice(0, 0)
     if length == size and step == 1:
-        return slice(None)
+        return _ALL
     return slice(start, stop if stop >= 0 else None, step)
 
 
