@@ -95,8 +95,14 @@ _MAX_FUNCTIONS = 100
 
 def _writer_in_sight(traced: CodeType) -> bool:
     """Whether a running function, from the traced one on, or one that it names may write arrays."""
+    try:
+        return _finds_writer(traced, sys._getframe(2))
+    except Exception:  # objects may do anything when they are looked at, even have no hash
+        return True
+
+
+def _finds_writer(traced: CodeType, frame: FrameType | None) -> bool:
     pending: list[FunctionType] = []
-    frame: FrameType | None = sys._getframe(2)
     while frame is not None and frame.f_code is not traced:
         code = frame.f_code
         if not _is_ours(code, frame.f_globals.get("__name__")):

@@ -751,3 +751,17 @@ def test_a_view_with_gaps_is_read_as_a_whole():
 
     with pytest.raises(fg.errors.ArrayMutationError, match="written to"):
         fg.grad(f)(1.0)
+
+
+def test_looking_for_writers_stumbles_over_nothing():
+    class Kind(type):
+        __hash__ = None
+
+    class Odd(metaclass=Kind):
+        __slots__ = ()
+
+        def __getattr__(self, name):
+            raise RuntimeError(name)
+
+    w, odd = np.ones(BIG), Odd()
+    assert fg.grad(lambda x: np.sum(x * w) if odd is not None else x)(1.0) == BIG

@@ -204,16 +204,14 @@ def import_times(systems: Sequence[str], repeats: int) -> dict[str, float]:
     times: dict[str, list[float]] = {name: [] for name in systems}
     code = "import time; start = time.perf_counter(); import {}; print(time.perf_counter() - start)"
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    with tempfile.TemporaryDirectory() as home:
-        environment["PYTHONPYCACHEPREFIX"] = home
-        for turn in range(repeats + 1):  # the first one writes bytecode
-            for name in systems:
-                command = [sys.executable, "-c", code.format(SYSTEMS[name].modules[0])]
-                done = subprocess.run(
-                    command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-                )
-                if turn and done.returncode == 0:
-                    times[name].append(float(done.stdout.split()[-1]))
+    for turn in range(repeats + 1):  # the first one writes bytecode
+        for name in systems:
+            command = [sys.executable, "-c", code.format(SYSTEMS[name].modules[0])]
+            done = subprocess.run(
+                command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+            )
+            if turn and done.returncode == 0:
+                times[name].append(float(done.stdout.split()[-1]))
     return {name: statistics.median(values) for name, values in times.items() if values}
 
 
