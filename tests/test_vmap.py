@@ -136,6 +136,12 @@ MISTAKES = {
         lambda: fg.vmap(lambda x: x, axis_size=2)(ONES), ShapeMismatchError,
         "argument 0: 3, axis_size: 2",
     ),
+    "negative axis_size": (
+        lambda: fg.vmap(lambda: 1.0, axis_size=-1)(), ArgumentError, "axis_size=-1.*number",
+    ),
+    "axis_size that is no integer": (
+        lambda: fg.vmap(lambda: 1.0, axis_size=2.5)(), ArgumentError, "axis_size=2.5.*number",
+    ),
     "nothing": (lambda: fg.vmap(lambda: 1.0)(), ShapeMismatchError, "none.*axis_size"),
     "axis out of range": (
         lambda: fg.vmap(lambda p: p, in_axes=({"a": 2},))({"a": np.ones((2, 3))}),

@@ -151,6 +151,8 @@ def _common_size(
                 "write: in_axes=None for what is the same for all examples"
             )
     sizes = [avals[i].shape[axis] for i, axis in mapped]
+    if axis_size is not None and (not hasattr(axis_size, "__index__") or axis_size < 0):
+        raise ArgumentError(f"vmap got axis_size={axis_size!r}; write: the number of examples")
     every = sizes if axis_size is None else [*sizes, operator.index(axis_size)]
     if len(set(every)) != 1:
         names = [paths()[i] for i, _ in mapped]
