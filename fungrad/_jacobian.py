@@ -13,6 +13,7 @@ import numpy as np
 
 from fungrad._aval import Aval, make_aval
 from fungrad._batch import batch
+from fungrad._diagonal import without_identities
 from fungrad._expr import Expr
 from fungrad._graph import Graph, make_graph, substitute
 from fungrad._tracer import Rewrite, Tracer
@@ -51,7 +52,7 @@ def jacobian_by_rows(graph: Graph, wrt: Positions, outputs: Positions) -> Graph:
                 shape = out.shape + into.shape
                 ct = ct.reshape(shape) if out.inexact else np.broadcast_to(ct, shape)
                 blocks.append(_cast(ct, out, into))
-        return make_graph(trace.avals, blocks)
+        return make_graph(trace.avals, without_identities(trace, blocks))
 
     result: Graph = graph.memo(("jacobian_by_rows", wrt, outputs), derive)
     return result
@@ -74,7 +75,7 @@ def jacobian_by_columns(graph: Graph, wrt: Positions, outputs: Positions) -> Gra
                 columns.append(_cast(tangent, out, into))
         count = len(outputs)
         blocks = [columns[j] for k in range(count) for j in range(k, len(columns), count)]
-        return make_graph(trace.avals, blocks)
+        return make_graph(trace.avals, without_identities(trace, blocks))
 
     result: Graph = graph.memo(("jacobian_by_columns", wrt, outputs), derive)
     return result

@@ -121,6 +121,49 @@ def test_the_forward_half_is_computed_once():
         assert operations(jacobian(f), np.ones(4)).count("sin") == 1
 
 
+N = 4
+A, B = normal(N, N), normal(N, N) + 1
+DIAGONALS = {  # functions of a vector, and which products of matrices their Jacobians need
+    "linear": (lambda x: A @ x, 0),
+    "vector first": (lambda x: x @ A, 0),
+    "negative": (lambda x: -(A @ x), 0),
+    "half": (lambda x: (A @ x) / 2, 0),
+    "quotient": (lambda x: (A @ x) / B[0], 0),
+    "after": (lambda x: np.tanh(A @ x), 0),
+    "before": (lambda x: A @ np.tanh(x), 0),
+    "scaled twice": (lambda x: B[0] * np.sin(2.0 * (A @ x)), 0),
+    "column": (lambda x: (A @ x[:, None] * B[:, :1])[:, 0], 0),
+    "network": (lambda x: B @ np.tanh(A @ x), 1),
+    "both sides": (lambda x: np.exp(B @ np.tanh(A @ np.sin(x))), 1),
+    "elementwise": (lambda x: np.sin(x) * x, 0),
+    "sum": (lambda x: A @ x + B @ x + x, 0),
+    "rectangular": (lambda x: A[:2] @ x, 0),
+    "matrix": (lambda x: (A * x) @ B, None),
+    "one": (lambda x: A[:1, :1] @ np.tanh(x[:1]), None),
+}
+
+
+@pytest.mark.parametrize("name", DIAGONALS)
+def test_products_with_the_identity_are_not_computed(name):
+    f, products = DIAGONALS[name]
+    x = normal(N)
+    columns = [fg.jvp(f, (x,), (unit,))[1] for unit in np.eye(N)]
+    for jacobian in (fg.jacrev, fg.jacfwd):
+        assert_allclose(jacobian(f)(x), np.stack(columns, axis=-1), rtol=1e-12, atol=1e-14)
+        graph = fg.trace(jacobian(f), x)
+        matrices = [
+            node for node in graph.nodes
+            if node.primitive.name == "matmul" and min(arg.aval.ndim for arg in node.args) > 1
+        ]  # fmt: skip
+        assert products is None or len(matrices) <= products + (name == "column")
+
+
+def test_a_structural_zero_times_infinity_is_nothing():
+    matrix = np.array([[1.0, np.inf], [np.nan, -0.0]])
+    for jacobian in (fg.jacrev, fg.jacfwd):
+        assert_array_equal(jacobian(lambda x: matrix @ x)(np.zeros(2)), matrix)
+
+
 def test_jacobian_takes_the_cheaper_mode():
     """One input and many outputs: the tangent of one number; no rows."""
     tall = operations(fg.jacobian(lambda t: np.sin(t * np.arange(50.0))), 1.0)
