@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import attrs
+
 from fungrad._aval import Aval
 from fungrad._expr import Expr, Literal
 from fungrad._graph import Graph
@@ -31,6 +33,23 @@ from fungrad.errors import GENERATED
 from fungrad.ops.creation import full
 
 
+@attrs.frozen
+class Pieces:
+    """A program, not yet put together.
+
+    Attributes:
+        functions: the source of functions that it calls.
+        lines: its statements, each with a comment.
+        outputs: an expression for each output.
+        namespace: what its names refer to.
+    """
+
+    functions: list[str]
+    lines: list[tuple[str, str]]
+    outputs: list[str]
+    namespace: dict[str, Any]
+
+
 class _Writer:
     """The source of one program, as it is written unit by unit."""
 
@@ -51,8 +70,8 @@ class _Writer:
         self._functions: list[str] = []
         self._lines: list[tuple[str, str]] = []
 
-    def write(self) -> str:
-        """The whole source."""
+    def pieces(self) -> Pieces:
+        """What the source consists of."""
         for position, unit in enumerate(self._units):
             dead = self._plan.drop.get(position, [])
             if isinstance(unit, Group):
@@ -60,18 +79,23 @@ class _Writer:
             else:
                 self._operation(unit, dead)
         graph, names = self.graph, self._names
-        width = min(max((len(line) for line, _ in self._lines), default=0), 68)
         outputs = [
             self.constants.value(out.value) if isinstance(out, Literal) else f"{names[out]}{finish}"
             for out, finish in zip(graph.outputs, finishes(graph), strict=True)
         ]
+        return Pieces(self._functions, self._lines, outputs, self.constants.namespace)
+
+    def write(self) -> str:
+        """The whole source."""
+        parts, names = self.pieces(), self._names
+        width = min(max((len(line) for line, _ in parts.lines), default=0), 68)
         source = [
             *self.constants.notes,
-            *self._functions,
+            *parts.functions,
             f"def program({', '.join(names[node] for node in self._inputs)}):",
             *[f"    # {names[node]}: {node.aval}" for node in self._inputs],
-            *[f"    {line:<{width}}{note and f'  # {note}'}" for line, note in self._lines],
-            f"    return ({''.join(f'{out}, ' for out in outputs).rstrip()})",
+            *[f"    {line:<{width}}{note and f'  # {note}'}" for line, note in parts.lines],
+            f"    return ({''.join(f'{out}, ' for out in parts.outputs).rstrip()})",
         ]
         return "\n".join(source) + "\n"
 
@@ -162,9 +186,18 @@ class _Writer:
 
 def generate(graph: Graph, contiguous: tuple[bool, ...]) -> tuple[str, dict[str, Any]]:
     """The source of ``graph`` and the namespace that it needs."""
-    complete, held = hoist(graph)
-    writer = _Writer(complete, (*contiguous, *[True] * len(held)), held)
+    writer = _hoisting(graph, contiguous)
     return writer.write(), writer.constants.namespace
+
+
+def pieces(graph: Graph, contiguous: tuple[bool, ...]) -> Pieces:
+    """The program of ``graph`` to stand in another source, where its inputs are ``x0, x1, …``."""
+    return _hoisting(graph, contiguous).pieces()
+
+
+def _hoisting(graph: Graph, contiguous: tuple[bool, ...]) -> _Writer:
+    complete, held = hoist(graph)
+    return _Writer(complete, (*contiguous, *[True] * len(held)), held)
 
 
 def written(graph: Graph, contiguous: tuple[bool, ...]) -> tuple[str, Constants]:

@@ -11,6 +11,7 @@ Sums go into the carry of the second loop: the cotangents of constants.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
@@ -188,21 +189,38 @@ class Sources:
         sequences: dict[Input, None] = {}
         hoisted: dict[Expr, None] = {}
         seen: set[Expr] = set()
-        pending: list[Expr] = list(reversed(needed))
-        while pending:
-            node = pending.pop()
-            if node in seen or isinstance(node, Literal):
-                continue
-            seen.add(node)
-            kind = by_step[node]
-            if kind == 1:
-                hoisted[node] = None
-            elif isinstance(node, Input) and kind == 2:
-                sequences[node] = None
-            elif kind == 0 or _is_cheap(node, kind, spec):
-                pending += node.args
-            else:
-                stored[node] = None
+
+        def take(nodes: Iterable[Expr]) -> None:
+            pending = list(reversed(list(nodes)))
+            while pending:
+                node = pending.pop()
+                if node in seen or isinstance(node, Literal):
+                    continue
+                seen.add(node)
+                kind = by_step[node]
+                if kind == 1:
+                    hoisted[node] = None
+                elif isinstance(node, Input) and kind == 2:
+                    sequences[node] = None
+                elif kind == 0 or _is_cheap(node, kind, spec):
+                    pending += node.args
+                else:
+                    stored[node] = None
+
+        take(needed)
+        # What the loop itself does not compute can as well be computed in the backward pass, if
+        # that takes no more values than this one.
+        computed = set(spec.body.nodes)
+        again = True
+        while again:
+            again = False
+            for node in list(stored):
+                missing = [x for x in node.args if x not in seen and by_step.get(x) == 3]
+                size = sum(x.aval.size for x in missing)
+                if node not in computed and _is_cheap(node, 2, spec) and size <= node.aval.size:
+                    del stored[node]
+                    take(node.args)
+                    again = True
         return cls(list(stored), list(sequences), list(hoisted))
 
 

@@ -1,25 +1,27 @@
-"""Running a loop: the body's compiled program, driven by a plain Python loop.
+"""Running a loop: the statements of the body's program, inside a Python loop.
 
-Row 9. In: a loop's static parts and arrays. Out: arrays. The loop around the program is generated
-for the numbers of its carries, sequences and stacks, so that a step does nothing but call, store
-and rebind. What is stacked goes into arrays allocated before, or onto lists where their length is
-not known.
+Row 9. In: a loop's static parts and arrays. Out: arrays. The source of the loop is generated around
+the body's, so that a step does nothing but compute, store and rebind. What is stacked goes into
+arrays allocated before, or onto lists where their length is not known.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
-from itertools import count, islice, repeat
+from itertools import islice, repeat
 from typing import Any
 
 import numpy as np
 
-from fungrad._aval import Stack, StackAval, stack_aval
+from fungrad._aval import Aval, Stack, StackAval, stack_aval
 from fungrad._evaluate import as_operand
 from fungrad._expr import Expr, Input, Literal
-from fungrad._graph import make_graph
+from fungrad._graph import make_graph, substitute
 from fungrad._primitive import primitive_named
-from fungrad.compile.run import Program, program
+from fungrad._provenance import recording
+from fungrad.compile.run import MAX_VARIANTS, program
+from fungrad.compile.source import pieces
 from fungrad.control._layout import Spec
 from fungrad.errors import GENERATED
 from fungrad.ops.creation import full
@@ -27,7 +29,9 @@ from fungrad.ops.elementwise import positive
 
 logical_or = primitive_named("logical_or")
 _PROBES = 3
-"""After how many steps the carries' memory layouts must repeat, to be relied on."""
+"""After how many steps the carries' memory layouts are taken to repeat."""
+_MAX_INLINED = 2_000
+"""The largest body whose source stands inside the loop; larger ones are called."""
 
 
 def loop_value(*operands: Any, spec: Spec) -> tuple[Any, ...]:
@@ -40,32 +44,27 @@ def loop_value(*operands: Any, spec: Spec) -> tuple[Any, ...]:
 
 
 class Driver:
-    """The loop around a body, for all lengths and in both directions."""
+    """The loop around a body, for all lengths and in both directions.
+
+    The condition of a ``while`` loop is computed at the end of each step, for the next one.
+    """
 
     def __init__(self, spec: Spec) -> None:
         body, cond = spec.body, spec.cond
         self._spec = spec  # its length and direction do not matter
-        outputs: list[Expr] = []
-        names: list[str] = []
-        for out in body.outputs:
-            if isinstance(out, Input) and out.index < spec.carries:
-                names.append(f"c{out.index}")  # as it was: no need to pass it through the program
-                continue
-            if out not in outputs:
-                outputs.append(out)
-            names.append(f"u{outputs.index(out)}")
-        strong = [_strong(out) for out in outputs]
-        self._step: Program = program(make_graph([node.aval for node in body.inputs], strong))
-        self._test: Program | None = program(cond) if cond else None
-        self._loops = [
-            _generated(spec, names, len(outputs), cond is not None, dynamic)
-            for dynamic in (False, True)
-        ]
-        # A carry may come out twice, and is then copied at the end.
-        next_carries = names[: spec.carries]
-        self._repeats = any(name[0] == "c" for name in next_carries) or len(
-            set(next_carries)
-        ) < len(next_carries)
+        outputs = [_strong(out) for out in body.outputs]
+        unique = list(dict.fromkeys(outputs))
+        self._places = [unique.index(out) for out in outputs]
+        if cond is not None:
+            after = [*outputs[: spec.carries], *body.inputs[spec.carries :]]
+            unique.append(_strong(substitute(cond, after)[0]))
+        self._step = program(make_graph([node.aval for node in body.inputs], unique))
+        self._test = program(cond) if cond is not None else None
+        self._loops: dict[Any, Callable[..., Any]] = {}
+        # What comes out twice, or as it went in, is copied at the end.
+        carried = body.outputs[: spec.carries]
+        same = any(isinstance(out, Input) for out in carried)
+        self._repeats = same or len(set(carried)) < len(carried)
 
     def run(
         self,
@@ -76,74 +75,104 @@ class Driver:
         dynamic: bool,
         reverse: bool,
     ) -> tuple[Any, ...]:
-        """The results, after ``steps`` steps or as soon as the test fails."""
+        """The results, after ``steps`` steps or as soon as the condition fails."""
         spec = self._spec
-        loop = self._loops[dynamic]
         carries = [_own(init) for init in inits]
         constants = [as_operand(value) for value in constants]
         stacked = [node.aval for node in spec.stacked]
-        if dynamic:
-            stores: list[Any] = [[] for _ in stacked]
-            puts: list[Any] = [store.append for store in stores]
-        else:
-            assert steps is not None
-            stores = [_room(aval, steps) for aval in stacked]
-            puts = stores
-        numbers: Any = count() if steps is None else range(steps)
-        if reverse:
-            assert steps is not None
-            numbers = range(steps - 1, -1, -1)
-        rows: Iterator[Any] = zip(
-            numbers, *[_walk(x, steps or 0, reverse) for x in sequences], strict=False
-        )
-        firsts = [_first(x) for x in sequences]
-        flags = [*map(_contiguous, firsts), *map(_contiguous, constants)]
-        done, taken = False, 0
-        for _ in range(_PROBES):
+        stores: list[Any] = [[] if dynamic else _room(aval, steps or 0) for aval in stacked]
+        puts = [store.append for store in stores] if dynamic else stores
+        numbers = range(steps or 0)
+        walks = [_walk(x, len(numbers), reverse) for x in sequences]
+        rows = zip(numbers[::-1] if reverse else numbers, *walks, strict=False)
+        flags = [_contiguous(x) for x in (*map(_first, sequences), *constants)]
+        going = self._test is None or bool(self._test([*carries, *constants])[0])
+        taken, limit, probes = 0, 1, 0
+        while True:  # one step at a time, until the layouts of the carries repeat
             before = [_strides(carry) for carry in carries]
-            done, number, carries = self._some(
-                loop, islice(rows, 1), carries, constants, flags, puts
-            )
+            loop = self._loop((*map(_contiguous, carries), *flags), dynamic)
+            some = islice(rows, limit) if limit == 1 else rows
+            going, number, *carries = loop(going, limit, some, *carries, *constants, *puts)
             taken += number
-            if done or [_strides(carry) for carry in carries] == before:
+            if not going or limit > 1:
                 break
-        if not done:
-            done, number, carries = self._some(loop, rows, carries, constants, flags, puts)
-            taken += number
-        if self._repeats or dynamic:
-            carries = _apart(carries)
-        if dynamic:
-            for store in stores if reverse else ():
+            probes += 1
+            if probes == _PROBES or [_strides(carry) for carry in carries] == before:
+                limit = sys.maxsize
+        carries = [_settled(carry, self._repeats or dynamic) for carry in carries]
+        if dynamic and reverse:
+            for store in stores:
                 store.reverse()
-            stores = [
-                Stack(stack_aval(aval.with_weak(False)), store)
-                for aval, store in zip(stacked, stores, strict=True)
-            ]
-        else:
-            stores = [
-                Stack(stack_aval(aval), store.tolist()) if isinstance(aval, StackAval) else store
-                for aval, store in zip(stacked, stores, strict=True)
-            ]
-        results = (*carries, *stores)
+        results = (*carries, *map(_stack, stores, stacked))
         return results if self._test is None else (*results, np.int64(taken))
 
-    def _some(
-        self,
-        loop: Callable[..., Any],
-        rows: Iterator[Any],
-        carries: list[Any],
-        constants: list[Any],
-        flags: list[bool],
-        puts: list[Any],
-    ) -> tuple[bool, int, list[Any]]:
-        """Some steps: whether the loop is over, how many steps were taken, and the carries."""
-        contiguous = (*map(_contiguous, carries), *flags)
-        step = self._step.variant(contiguous)
-        test = self._test and self._test.variant(
-            contiguous[: len(carries)] + contiguous[len(contiguous) - len(constants) :]
-        )
-        done, taken, *carries = loop(test, step, rows, *carries, *constants, *puts)
-        return done, taken, carries
+    def _loop(self, contiguous: tuple[bool, ...], dynamic: bool) -> Callable[..., Any]:
+        """``(going, limit, rows, *carries, *constants, *stores) -> (going, steps, *carries)``."""
+        if recording() is not None:
+            return self._generated(contiguous, dynamic)
+        if len(self._loops) >= 2 * MAX_VARIANTS:
+            contiguous = (False,) * len(contiguous)
+        loop = self._loops.get((contiguous, dynamic))
+        if loop is None:
+            loop = self._loops[contiguous, dynamic] = self._generated(contiguous, dynamic)
+        return loop
+
+    def _generated(self, contiguous: tuple[bool, ...], dynamic: bool) -> Callable[..., Any]:
+        spec, graph = self._spec, self._step.graph
+        inputs = [f"x{i}" for i in range(len(graph.inputs))]
+        carries = inputs[: spec.carries]
+        items = inputs[spec.carries : spec.carries + spec.items]
+        constants = inputs[spec.carries + spec.items :]
+        stores = [f"store{i}" for i in range(len(spec.stacked))]
+        if recording() is not None or len(graph.nodes) > _MAX_INLINED:
+            values = [f"u{i}" for i in range(len(graph.outputs))]
+            lines = [f"{', '.join(values)}, = step({', '.join(inputs)})"] if values else []
+            namespace: dict[str, Any] = {"__builtins__": {}, "step": self._step.variant(contiguous)}
+            source = []
+        else:
+            parts = pieces(graph, contiguous)
+            namespace, source = parts.namespace, parts.functions
+            lines = [line for line, _ in parts.lines]
+            values = [_finished(*pair) for pair in zip(graph.outputs, parts.outputs, strict=True)]
+            for i, value in enumerate(values):
+                if not value.isidentifier():
+                    lines.append(f"u{i} = {value}")
+                    values[i] = f"u{i}"
+        results = [values[place] for place in self._places]
+        for store, value in zip(stores, results[spec.carries :], strict=True):
+            lines.append(f"{store}({value})" if dynamic else f"{store}[number] = {value}")
+        if spec.cond is None:
+            head = f"for {', '.join(['number', *items])}, in rows:"
+        else:
+            head, lines = "while going and number < limit:", [*lines, f"going = {values[-1]}"]
+        if carries:
+            lines.append(f"{', '.join(carries)}, = {', '.join(results[: spec.carries])},")
+        # Or the next step would run beside the arrays of this one.
+        held = {
+            name
+            for name, out in zip(values, graph.outputs, strict=True)
+            if name[0] in "tu" and (out.aval.shape or isinstance(out.aval, StackAval))
+        }
+        if held:
+            lines.append(f"del {', '.join(sorted(held))}")
+        lines.append("number += 1" if spec.cond is not None else "pass")
+        arguments = ", ".join(["going", "limit", "rows", *carries, *constants, *stores])
+        source += [
+            f"def loop({arguments}):",
+            "    number = 0",
+            f"    {head}",
+            *[f"        {line}" for line in lines],
+            f"    return {', '.join(['going', 'number', *carries])},",
+        ]
+        exec(compile("\n".join(source), GENERATED, "exec"), namespace)
+        loop: Callable[..., Any] = namespace["loop"]
+        return loop
+
+
+def _finished(out: Expr, text: str) -> str:
+    """An output as the next step can read it; a ufunc of numbers gives a number by itself."""
+    ufunc = out.primitive is not None and isinstance(out.primitive.value, np.ufunc)
+    return text.removesuffix("[()]") if ufunc else text
 
 
 def _strong(out: Expr) -> Expr:
@@ -158,41 +187,6 @@ def _strong(out: Expr) -> Expr:
     return positive.node((out,), ())
 
 
-def _generated(
-    spec: Spec, names: list[str], outputs: int, tested: bool, dynamic: bool
-) -> Callable[..., Any]:
-    """``(test, step, rows, *carries, *constants, *stores) -> (over, steps taken, *carries)``."""
-    carries = [f"c{i}" for i in range(spec.carries)]
-    constants = [f"k{i}" for i in range(spec.constants)]
-    stores = [f"s{i}" for i in range(len(spec.stacked))]
-    row = ["t", *[f"x{i}" for i in range(spec.items)]]
-    operands = ", ".join([*carries, *row[1:], *constants])
-    results = "".join(f"u{i}, " for i in range(outputs))
-    after = "".join(f"{carry}, " for carry in carries)
-    lines = [
-        f"def loop({', '.join(['test', 'step', 'rows', *carries, *constants, *stores])}):",
-        "    n = 0",
-        f"    for {', '.join(row)}, in rows:",
-    ]
-    if tested:
-        lines += [
-            f"        if not test({', '.join([*carries, *constants])})[0]:",
-            f"            return (True, n, {after})",
-            "        n += 1",
-        ]
-    if outputs:
-        lines.append(f"        {results}= step({operands})")
-    for store, name in zip(stores, names[spec.carries :], strict=True):
-        lines.append(f"        {store}({name})" if dynamic else f"        {store}[t] = {name}")
-    if carries:
-        lines.append(f"        {after}= {''.join(f'{name}, ' for name in names[: spec.carries])}")
-    lines += ["        pass", f"    return (False, n, {after})"]
-    namespace: dict[str, Any] = {"__builtins__": {}}
-    exec(compile("\n".join(lines), GENERATED, "exec"), namespace)
-    loop: Callable[..., Any] = namespace["loop"]
-    return loop
-
-
 def _own(value: Any) -> Any:
     """A carry that the loop alone owns."""
     value = as_operand(value)
@@ -201,9 +195,18 @@ def _own(value: Any) -> Any:
     return value.copy(order="K") if value.shape else value[()]
 
 
-def _apart(carries: list[Any]) -> list[Any]:
-    """Carries that share memory with nothing else."""
-    return [value.copy() if isinstance(value, np.ndarray) else value for value in carries]
+def _settled(value: Any, shared: bool) -> Any:
+    """A carry at the end, which shares memory with nothing else."""
+    if not isinstance(value, np.ndarray):
+        return value
+    return value[()] if not value.shape else value.copy() if shared else value
+
+
+def _stack(store: Any, aval: Aval) -> Any:
+    """What was stacked, as a result."""
+    if isinstance(store, list):
+        return Stack(stack_aval(aval.with_weak(False)), store)
+    return Stack(stack_aval(aval), store.tolist()) if isinstance(aval, StackAval) else store
 
 
 def _room(aval: Any, steps: int) -> Any:
