@@ -211,6 +211,7 @@ _FOR_NUMBERS = (
     "np.stack([x, y]) or np.array([x, y], like=x) for np.array([x, y]), np.sum(np.stack(numbers)) for "
     "np.sum(numbers), and give np.array([1.0, 2.0]), not the list, to the transformed function"
 )
+_FOR_INDICES = "np.asarray(a, like=i)[i] for a[i], "
 _FOR_ARRAYS = (
     "np.stack([x, y]) or np.array([x, y], like=x) to build an array, a @ x for a.dot(x), "
     "np.asarray(a, like=x)[x] for a[x], fg.vmap(f)(x) for np.vectorize(f)(x), x for np.asarray(x)"
@@ -388,9 +389,12 @@ class ArrayProtocols(Symbolic):
                 f"{name} makes a plain array of a traced value of shape {self.shape}, which would "
                 f"lose its derivative: {REFUSALS[name]}"
             )
+        remedy = _FOR_ARRAYS if self.shape else _FOR_NUMBERS
+        if not self.shape and self.dtype.kind in "iu":
+            remedy = _FOR_INDICES + remedy
         raise TracerConversionError(
             f"a traced value of shape {self.shape} was to become a plain array, which would lose "
-            f"its derivative; write: {_FOR_ARRAYS if self.shape else _FOR_NUMBERS}"
+            f"its derivative; write: {remedy}"
         )
 
     def __getattr__(self, name: str) -> NoReturn:

@@ -83,11 +83,36 @@ def test_hyper_parameter(tmp_path):
     assert abs(penalty - near) < 0.2 * penalty
 
 
+def test_pendulum(tmp_path):
+    saved, *rows = output(tmp_path, "pendulum.py")
+    assert re.fullmatch(r"saved pendulum.png after \d+ steps", saved)
+    assert (tmp_path / "pendulum.png").read_bytes().startswith(b"\x89PNG")
+    guess, found, truth = np.array([numbers(row) for row in rows]).T
+    np.testing.assert_allclose(found, truth, atol=0.15)
+    assert np.all(np.abs(guess - truth) > 0.25)
+
+
+def test_pendulum_says_which_extra_is_missing(tmp_path):
+    prelude = "import runpy, sys; sys.modules['matplotlib'] = None"
+    done = run(tmp_path, "pendulum.py", prelude=prelude)
+    assert done.returncode == 1
+    assert re.match(r"matplotlib\S* is missing", done.stderr)
+
+
+def test_rnn(tmp_path):
+    lines = output(tmp_path, "rnn.py")
+    losses = [numbers(line)[-1] for line in lines if "cross-entropy" in line]
+    assert losses[-1] < 0.8 * losses[0]
+    assert len("\n".join(lines[len(losses) :])) == 201
+
+
 def test_every_example_has_a_test():
     assert {script.stem for script in EXAMPLES.glob("*.py")} == {
         "digits",
         "feed_forward",
         "hyper_parameter",
         "linear_regression",
+        "pendulum",
+        "rnn",
         "second_order",
     }

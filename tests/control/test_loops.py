@@ -486,6 +486,13 @@ def test_python_branches_in_a_body():
         errors.ConcretizationError,
     )
     assert "the condition of fg.while_loop" in text
+    table = A([1.0, 2.0, 4.0])
+    text = message(
+        lambda: fg.fori_loop(0, 3, lambda i, c: c + table[i], 0.0), errors.TracerConversionError
+    )
+    assert "np.asarray(a, like=i)[i] for a[i]" in text
+    assert fg.fori_loop(0, 3, lambda i, c: c + np.asarray(table, like=i)[i], 0.0) == 7.0
+    assert fg.jit(lambda t: fg.fori_loop(0, 3, lambda i, c: c + t[i], 0.0))(table) == 7.0
     # What does not depend on the carry may branch.
     scale = 2.0
     f = lambda s: fg.scan(lambda c, x: (c * s if s > 1 else c, None), 1.0, length=2)[0]
