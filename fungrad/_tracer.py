@@ -7,6 +7,7 @@ capture. That, and nothing else, keeps nested derivatives apart.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
@@ -35,9 +36,15 @@ from fungrad.errors import (
     ConcretizationError,
     EscapedTracerError,
     TracerConversionError,
+    UnrolledLoopWarning,
+    user_frame,
 )
 
 _serials = count()
+MANY_OPERATIONS = 50_000
+"""From how many new operations in one trace on a hint is given: longer programs run interpreted."""
+_hinted: set[tuple[str, int]] = set()
+_MAX_HINTS = 1_000
 
 
 class Trace:
@@ -51,6 +58,7 @@ class Trace:
             differs by example (under ``vmap``), ``Unknown`` where there is none for other reasons.
         arguments: how many of the inputs are arguments.
         differentiated: whether a derivative is taken with respect to the arguments.
+        built: how many operations were new.
         questions: what Python code asked of values, each question once, in order; ``None`` where
             nobody wants to know.
         recording: what notes the lines that build nodes, if anything does.
@@ -64,6 +72,7 @@ class Trace:
         "alive",
         "arguments",
         "avals",
+        "built",
         "differentiated",
         "questions",
         "recording",
@@ -86,10 +95,28 @@ class Trace:
         self.differentiated = differentiated
         self.questions: dict[tuple[Expr, Read], Question] | None = {} if guarded else None
         self.recording = recording()
+        self.built = 0
         self._captured: dict[Any, Input] = {}
         self._snapshots: dict[int, Snapshot] = {}
         self._computed: dict[Expr, Any] = {}
         self._differentiable: dict[Expr, bool] = {}
+
+    def hint(self) -> None:
+        """Tell once for each line of the user's that a loop around it would better be a value."""
+        frame = user_frame()
+        place = ("<unknown>", 0) if frame is None else (frame.f_code.co_filename, frame.f_lineno)
+        if place in _hinted:
+            return
+        if len(_hinted) < _MAX_HINTS:
+            _hinted.add(place)
+        warnings.warn_explicit(
+            f"more than {MANY_OPERATIONS:,} operations were traced, the last of them by this line; "
+            "a Python loop around it unrolls, which costs time and memory for every step, and a "
+            "program so long is not compiled; write: fg.scan(f, init, xs), fg.fori_loop or "
+            "fg.while_loop, which trace their body once",
+            UnrolledLoopWarning,
+            *place,
+        )
 
     def tracers(self) -> list[Tracer]:
         """One tracer for each argument."""
@@ -309,6 +336,9 @@ def bind(primitive: Primitive, operands: tuple[Any, ...], static: Any, weak: boo
     key = node_key(primitive, args, pairs, weak)
     node = find_node(key)
     if node is None:
+        trace.built += 1
+        if trace.built == MANY_OPERATIONS:
+            trace.hint()
         promoted = _promote(primitive, trace, args) if primitive.elementwise else args
         if promoted is args:
             node = primitive.build(key, args, pairs, weak)
@@ -368,6 +398,9 @@ class Rewrite(Trace):
     """The trace in which rules run: over the nodes of an existing graph, without captures."""
 
     __slots__ = ()
+
+    def hint(self) -> None:
+        """No hint: whoever traced the graph got one."""
 
     def __init__(self, avals: Sequence[Aval]) -> None:
         super().__init__(avals, [None] * len(avals))

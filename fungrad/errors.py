@@ -337,3 +337,11 @@ class PathLimitWarning(UserWarning):
     Warns: ``fg.jit(lambda x: x * float(x))`` after many different ``x``. Write: ``x * x``, or
     ``fg.cond``, ``fg.while_loop`` or ``np.where`` where the code branches.
     """
+
+
+class UnrolledLoopWarning(UserWarning):
+    """A Python loop in a traced function became a very long program.
+
+    Warns: ``for _ in range(100_000): x = np.sin(x)``.
+    Write: ``x = fg.fori_loop(0, 100_000, lambda _, x: np.sin(x), x)``.
+    """

@@ -584,6 +584,7 @@ def test_bc38_a_pullback_remembers():
 # --- BC-40: size and hostility -------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore::fungrad.errors.UnrolledLoopWarning")
 def test_bc40_deep_graphs():
     def deep(x, n=30_000):
         for _ in range(n):

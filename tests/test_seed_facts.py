@@ -150,6 +150,7 @@ def test_products_of_all_ranks(product_of, a_shape, b_shape):
 # --- long and wide programs --------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore::fungrad.errors.UnrolledLoopWarning")
 def test_chain_of_100_000_operations():
     c, n = 1.00001, 100_000
 
