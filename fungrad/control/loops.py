@@ -6,6 +6,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 import numpy as np
 
 from fungrad._provenance import explained
@@ -87,20 +88,30 @@ def scan(
         The name and the signature are JAX's. Griewank and Walther, Evaluating Derivatives, 2nd
         ed., SIAM 2008, section 3.2, for the loop that runs backwards.
     """
-    carry = Leaves.of(init, "init")
+    return _scanned(f, Leaves.of(init, "init"), xs, length, bool(reverse), checkpoint, "fg.scan")
+
+
+def _scanned(
+    f: Function,
+    carry: Leaves,
+    xs: Any,
+    length: int | None,
+    reverse: bool,
+    checkpoint: bool | int,
+    name: str,
+) -> tuple[Any, Any]:
     sequences = Leaves.of(xs, "xs")
     steps = _length(sequences, length)
 
     def step(state: Any, items: list[Any]) -> Any:
         return f(state, sequences.tree.unflatten(items))
 
-    body, inits, _ = trace_step(
-        step, carry, [without_axis(aval) for aval in sequences.avals], "the body of fg.scan", _pair
-    )
+    items = [without_axis(aval) for aval in sequences.avals]
+    body, inits, _ = trace_step(step, carry, items, f"the body of {name}", _pair)
     operands = [*inits, *sequences.values, *body.captures]
-    spec = Spec(body.graph, len(inits), len(sequences.values), length=steps, reverse=bool(reverse))
+    spec = Spec(body.graph, len(inits), len(items), length=steps, reverse=reverse)
     known = [known_of(x) for x in operands]
-    keep = _keep(checkpoint, "fg.scan")
+    keep = _keep(checkpoint, name)
     graph = segmented(spec, known, keep) if keep else loop_results(known, spec)
     last, ys = body.tree.unflatten(run(graph, operands))
     return last, ys
@@ -118,7 +129,12 @@ def _pair(result: Any) -> tuple[Any, Any]:
 def _length(sequences: Leaves, length: Any) -> int:
     """The number of steps, on which all sequences agree."""
     if length is not None:
-        length = operator.index(length)
+        try:
+            length = operator.index(length)
+        except TypeError:
+            raise ArgumentError(
+                f"length={length!r} of fg.scan is no integer; write: length=n with an int"
+            ) from None
     found: dict[str, int] = {}
     for aval, path in zip(sequences.avals, sequences.paths, strict=True):
         if not aval.shape:
@@ -146,6 +162,7 @@ def _length(sequences: Leaves, length: Any) -> int:
     return steps
 
 
+@explained
 def fori_loop(
     lower: Any, upper: Any, body: Function, init: Any, checkpoint: bool | int = False
 ) -> Any:
@@ -187,14 +204,17 @@ def fori_loop(
                 f"fg.fori_loop needs integers as its bounds, but {name} is "
                 f"{aval or type(bound).__name__}; write: an int, or x.astype(int)"
             )
+    name = "fg.fori_loop"
     if isinstance(lower, Tracer) or isinstance(upper, Tracer):
-        carry = while_loop(
+        carry = _counting(lower, init)
+        after = _while(
             lambda state: state[0] < upper,
             lambda state: (state[0] + 1, body(*state)),
-            (lower, init),
+            carry,
             checkpoint,
+            name,
         )
-        return carry[1]
+        return after[1]
     first, last = operator.index(lower), operator.index(upper)
 
     def step(state: Any, _: Any) -> Any:
@@ -202,7 +222,13 @@ def fori_loop(
         return (i + 1, body(i, carry)), None
 
     steps = max(last - first, 0)
-    return scan(step, (first, init), length=steps, checkpoint=checkpoint)[0][1]
+    return _scanned(step, _counting(first, init), None, steps, False, checkpoint, name)[0][1]
+
+
+def _counting(first: Any, init: Any) -> Leaves:
+    """The carry of a loop that counts."""
+    carry = Leaves.of((first, init), "init")
+    return attrs.evolve(carry, paths=[path.replace("init[1]", "init", 1) for path in carry.paths])
 
 
 @explained
@@ -245,15 +271,18 @@ def while_loop(cond: Function, body: Function, init: Any, checkpoint: bool | int
     References:
         The name and the signature are JAX's.
     """
-    carry = Leaves.of(init, "init")
+    return _while(cond, body, Leaves.of(init, "init"), checkpoint, "fg.while_loop")
+
+
+def _while(cond: Function, body: Function, carry: Leaves, checkpoint: bool | int, name: str) -> Any:
     traced, inits, avals = trace_step(
-        lambda state, _: body(state), carry, [], "the body of fg.while_loop", lambda r: (r, None)
+        lambda state, _: body(state), carry, [], f"the body of {name}", lambda r: (r, None)
     )
     test = trace_body(
         lambda leaves: cond(carry.tree.unflatten(leaves)),
         avals,
-        "the condition of fg.while_loop",
-        lambda result: checked_predicate(result, "the condition of fg.while_loop"),
+        f"the condition of {name}",
+        lambda result: checked_predicate(result, f"the condition of {name}"),
     )
     count = len(inits)
     operands = [*inits, *traced.captures, *test.captures]
@@ -262,7 +291,8 @@ def while_loop(cond: Function, body: Function, init: Any, checkpoint: bool | int
     # Both graphs get the constants of both.
     step = with_inputs(traced.graph, known, range(count + inner))
     holds = with_inputs(test.graph, known, [*range(count), *range(count + inner, len(known))])
-    spec, keep = Spec(step, count, 0, holds), _keep(checkpoint, "fg.while_loop")
+    spec, keep = Spec(step, count, 0, holds), _keep(checkpoint, name)
+    known[:count] = [known_of(x) for x in inits]
     graph = bounded(spec, known, keep) if keep else loop_results(known, spec)
     *last, _ = run(graph, operands)
     return traced.tree.unflatten(last)[0]

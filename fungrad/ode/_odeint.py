@@ -88,6 +88,8 @@ def odeint(
     control = _control(rtol, atol, max_steps)
     times = _times(ts)
     start = Leaves.of(y0, "y0")
+    if not start.values:
+        return y0
     flat = _Flat(start)
     field, constants = _traced(f, flat, times, args)
 

@@ -437,7 +437,11 @@ def test_a_carry_that_changes():
     )
     assert "structure" in text
     assert "fg.while_loop" in text
-    message(lambda: fg.fori_loop(0, 3, lambda i, c: np.ones(3) * c, 1.0), errors.CarryError)
+    grows = lambda i, c: {"a": np.ones(3) * c["a"]}
+    call = lambda n: fg.fori_loop(0, n, grows, {"a": 1.0})
+    for run in (call, fg.jit(call)):  # the second one does not know the number of steps
+        text = message(lambda run=run: run(3), errors.CarryError)
+        assert "the body of fg.fori_loop changed the carry init['a'] from" in text
 
 
 def test_sequences_of_different_lengths():
@@ -451,6 +455,7 @@ def test_sequences_of_different_lengths():
     message(lambda: fg.scan(f, 0.0), errors.ShapeMismatchError)
     message(lambda: fg.scan(f, 0.0, 3.0), errors.ShapeMismatchError)
     message(lambda: fg.scan(f, 0.0, length=-1), errors.ArgumentError)
+    message(lambda: fg.scan(f, 0.0, length=2.0), errors.ArgumentError)
 
 
 def test_bodies_that_return_something_else():
