@@ -10,14 +10,20 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 
 import fungrad as fg
 from fungrad import _graph, _rewrites, _vjp
 from fungrad._aval import make_aval
-from fungrad._primitive import ZERO, Primitive, registry
+from fungrad._primitive import ZERO, Primitive, Same, registry
 from fungrad.compile import memory
+from fungrad.control._batch import loop_batch
+from fungrad.control._layout import Spec
+from fungrad.control._loop import loop_p
+from fungrad.control._pullback import loop_vjp
+from fungrad.control._switch import switch_vjp
 from fungrad.custom._linear import linear_solve
 from fungrad.custom.checkpoint import checkpoint_call
 from fungrad.errors import FungradError
@@ -99,7 +105,28 @@ def _forward_again(ct: Any, y: Any, *operands: Any, graph: Any, wanted: Any) -> 
     return [ct[0] * outputs[0]] * len(operands)
 
 
+def _always_forwards(ct: Any, y: Any, *operands: Any, wanted: Any, spec: Spec) -> Any:
+    def loop(*operands: Any, spec: Spec) -> Any:
+        return loop_p(*operands, spec=attrs.evolve(spec, reverse=False))
+
+    return loop_vjp(loop, ct, *operands, wanted=wanted, spec=spec)
+
+
+def _first_branch(ct: Any, y: Any, index: Any, *operands: Any, **static: Any) -> Any:
+    return switch_vjp(ct, y, index * 0, *operands, **static)
+
+
+def _stacks_unmoved(batched: Any, size: int, *operands: Any, spec: Spec) -> Any:
+    results = loop_batch(loop_p, batched, size, operands, spec)
+    return tuple(x if isinstance(x, Same) else x[::-1] for x in results)
+
+
 MUTANTS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "the backward pass of a loop goes forwards": (
+        "loop", {"vjp": _always_forwards}, "first_order",
+    ),
+    "a batch of loops in another order": ("loop", {"batch": _stacks_unmoved}, "batch"),
+    "the derivative of the first branch": ("switch", {"vjp": _first_branch}, "first_order"),
     "tanh' = 1 - y": ("tanh", {"vjp": scaled_partials(lambda y, x: 1 - y)}, "first_order"),
     "sin' = -cos": ("sin", {"vjp": scaled_partials(lambda y, x: -np.cos(x))}, "first_order"),
     "log' off by 1e-9": (

@@ -133,11 +133,14 @@ class Driver:
             parts = pieces(graph, contiguous)
             namespace, source = parts.namespace, parts.functions
             lines = [line for line, _ in parts.lines]
-            values = [_finished(*pair) for pair in zip(graph.outputs, parts.outputs, strict=True)]
-            for i, value in enumerate(values):
+            values = []
+            for i, (out, text) in enumerate(zip(graph.outputs, parts.outputs, strict=True)):
+                carried = i in self._places[: spec.carries]
+                value = _finished(out, text, spec.carries, copies=not dynamic and not carried)
                 if not value.isidentifier():
                     lines.append(f"u{i} = {value}")
-                    values[i] = f"u{i}"
+                    value = f"u{i}"
+                values.append(value)
         results = [values[place] for place in self._places]
         for store, value in zip(stores, results[spec.carries :], strict=True):
             lines.append(f"{store}({value})" if dynamic else f"{store}[number] = {value}")
@@ -169,10 +172,13 @@ class Driver:
         return loop
 
 
-def _finished(out: Expr, text: str) -> str:
-    """An output as the next step can read it; a ufunc of numbers gives a number by itself."""
-    ufunc = out.primitive is not None and isinstance(out.primitive.value, np.ufunc)
-    return text.removesuffix("[()]") if ufunc else text
+def _finished(out: Expr, text: str, carries: int, copies: bool) -> str:
+    """An output as the next step can read it; ``copies`` if it will only be copied anyway."""
+    if isinstance(out, Input) and (copies or out.index < carries):
+        return f"x{out.index}"  # nobody writes into a carry, and the last ones are copied
+    if out.primitive is not None and isinstance(out.primitive.value, np.ufunc):
+        return text.removesuffix("[()]")  # a ufunc of numbers gives a number by itself
+    return text.removesuffix(".copy()") if copies else text
 
 
 def _strong(out: Expr) -> Expr:

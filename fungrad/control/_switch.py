@@ -85,7 +85,7 @@ def _aval(
     return tuple_aval(*(avals if size is None else [batched_aval(aval, size) for aval in avals]))
 
 
-def _switch_vjp(
+def switch_vjp(
     ct: tuple[Any, ...],
     y: tuple[Any, ...],
     index: Any,
@@ -95,6 +95,7 @@ def _switch_vjp(
     batched: Flags,
     size: int | None,
 ) -> tuple[Any, ...]:
+    """The vjp rule of ``switch``."""
     seeds = tuple([i for i, part in enumerate(ct) if part is not None and not is_zero(part)])
     wrt = tuple(positions(wanted[1:]))
     if not seeds:
@@ -176,7 +177,7 @@ switch_p: Primitive = primitive(
     "switch",
     value=_value,
     aval=_aval,
-    vjp=_switch_vjp,
+    vjp=switch_vjp,
     batch=_switch_batch,
     fresh=True,
     selective=True,
