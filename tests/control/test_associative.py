@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numpy as np
@@ -84,9 +83,6 @@ def test_it_is_work_efficient():
         [1, 2, 3],
         [1, 2, 3],
     ]
-    start = time.perf_counter()
-    fg.associative_scan(np.add, np.ones(1_000_000))
-    assert time.perf_counter() - start < 5
 
 
 def test_bad_input():
