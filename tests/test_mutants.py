@@ -263,7 +263,7 @@ def test_the_same_check_passes_without_the_mutant(mutant):
 
 
 def _overwrites(cts: Any, node: Any, ct: Any) -> None:
-    cts[node] = ct
+    cts[node] = [ct]
 
 
 ENGINE_MUTANTS: dict[str, tuple[Any, str, Any, Callable[[], None]]] = {
