@@ -76,7 +76,7 @@ recording: Callable[[], Recording | None] = _recording.get
 
 @contextmanager
 def unrecorded() -> Iterator[None]:
-    """While rules are made that serve several nodes, and so belong to none."""
+    """Without noting what is built."""
     token = _recording.set(None)
     try:
         yield

@@ -51,9 +51,8 @@ def gradient(graph: Graph, wrt: Positions, with_outputs: bool) -> Graph:
     def derive() -> Graph:
         avals = [node.aval for node in graph.inputs]
         trace = Rewrite(avals)
-        if _is_chain_of_numbers(graph, wrt):
-            cts = [cast_like(along_one(trace, graph, wrt[0]), avals[wrt[0]])._expr]
-        else:
+        cts = _slope_of_number(trace, graph, wrt)
+        if cts is None:
             cts = _backward(trace, graph, wrt, {0: _full(trace, graph.outputs[0].aval, 1)})
         return make_graph(avals, [*(graph.outputs if with_outputs else graph.outputs[1:]), *cts])
 
@@ -61,22 +60,27 @@ def gradient(graph: Graph, wrt: Positions, with_outputs: bool) -> Graph:
     return result
 
 
-def _is_chain_of_numbers(graph: Graph, wrt: Positions) -> bool:
-    """Whether output 0 depends on one real number by elementwise operations on real numbers.
+def _slope_of_number(trace: Rewrite, graph: Graph, wrt: Positions) -> list[Expr] | None:
+    """The gradient by forward mode, if elementwise operations on real numbers lead to output 0.
 
     Then forward mode costs no more than reverse mode, and its programs nest better: the graph of a
     tenth derivative has some hundred nodes instead of thousands.
     """
     if len(wrt) != 1:
-        return False
-    active = active_nodes(graph, wrt)
+        return None
+    number, active = graph.inputs[wrt[0]], active_nodes(graph, wrt)
     path = [node for node in topological(graph.outputs[:1]) if node in active]
-    return all(
+    if not all(
         node.aval.dtype.kind == "f"
         and not node.aval.shape
         and (node.primitive in (None, astype_p) or node.primitive.elementwise)
-        for node in (graph.inputs[wrt[0]], *path)
-    )
+        for node in (number, *path)
+    ):
+        return None
+    try:
+        return [cast_like(along_one(trace, graph, wrt[0]), number.aval)._expr]
+    except CotangentError:  # by a rule that is for reverse mode only
+        return None
 
 
 def along_one(trace: Rewrite, graph: Graph, position: int) -> Tracer:
@@ -161,15 +165,11 @@ def _push(trace: Rewrite, node: Expr, tangents: dict[Expr, Any], rules: dict[Any
         return
     places = tuple([k for k, arg in enumerate(node.args) if arg in tangents])
     trace.rewriting(node, differentiates=True)
-    alone = [
-        arg if isinstance(arg, Literal) else make_input(k, arg.aval)
-        for k, arg in enumerate(node.args)
-    ]
-    with unrecorded():
-        single = with_args(node, tuple(alone))
-        rule = rules.get((single, places))
-        if rule is None:
-            rule = rules[single, places] = _transposed(single, places)
+    if trace.recording is None:
+        rule = _rule(node, places, rules)
+    else:
+        with unrecorded():  # it serves several nodes, and so belongs to none
+            rule = _rule(node, places, rules)
     given = [tangents[node.args[k]]._expr for k in places]
     used: dict[Expr, Expr] = dict(zip(rule.inputs, [*node.args, *given], strict=True))
     for inner in rule.nodes:
@@ -182,6 +182,19 @@ def _push(trace: Rewrite, node: Expr, tangents: dict[Expr, Any], rules: dict[Any
         tangents[node] = {i: out for i, out in enumerate(results) if out is not None}
     elif results[0] is not None:
         tangents[node] = results[0]
+
+
+def _rule(node: Expr, wrt: Positions, rules: dict[Any, Graph]) -> Graph:
+    """The forward rule of an operation on such operands, made once."""
+    alone = [
+        arg if isinstance(arg, Literal) else make_input(k, arg.aval)
+        for k, arg in enumerate(node.args)
+    ]
+    single = with_args(node, tuple(alone))
+    rule = rules.get((single, wrt))
+    if rule is None:
+        rule = rules[single, wrt] = _transposed(single, wrt)
+    return rule
 
 
 def _transposed(node: Expr, wrt: Positions) -> Graph:

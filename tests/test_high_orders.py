@@ -6,6 +6,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 import fungrad as fg
+from fungrad.errors import CotangentError
+from fungrad.extend import ZERO, elementwise
 
 ORDERS = 10
 FUNCTIONS = {
@@ -81,3 +83,16 @@ def test_mixed_modes_of_high_order():
             of_y = lambda x, y, first=first, second=second: second(first(lambda y: f(x, y)))(y)
             mixed = first(second(lambda x, of_y=of_y: of_y(x, -0.4)))
             assert_allclose(mixed(0.7), want, rtol=1e-11)
+
+
+def test_a_rule_for_reverse_mode_only_serves_numbers_too():
+    clipped = elementwise(
+        lambda x: 3.0 * x,
+        ZERO,
+        vjp=lambda ct, y, x: (np.clip(3.0 * ct, -1.0, 1.0),),
+        name="tests_clipped_slope",
+        spellings=(),
+    )
+    assert fg.grad(lambda x: 5.0 * clipped(x))(2.0) == 1.0
+    with pytest.raises(CotangentError, match="forward mode"):
+        fg.derivative(clipped)(2.0)
