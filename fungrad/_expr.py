@@ -94,7 +94,7 @@ def add_node(
 
 def with_args(node: Expr, args: tuple[Expr, ...]) -> Expr:
     """``node`` with other arguments of the same avals."""
-    if node.primitive is None or all(a is b for a, b in zip(node.args, args, strict=True)):
+    if node.primitive is None or node.args == args:
         return node
     key = node_key(node.primitive, args, node.static, node.aval.weak)
     found = find_node(key)

@@ -86,8 +86,7 @@ def _slope_of_number(trace: Rewrite, graph: Graph, wrt: Positions) -> list[Expr]
 def along_one(trace: Rewrite, graph: Graph, position: int) -> Tracer:
     """The tangent of output 0 for the tangent 1 of an input."""
     aval = graph.inputs[position].aval
-    one = _full(trace, aval, 1)._expr
-    (tangent,) = substitute(linearized(graph, (position,), (0,)), [*graph.inputs, one])
+    (tangent,) = _forward(trace, graph, (0,), {graph.inputs[position]: _full(trace, aval, 1)})
     return Tracer(trace, tangent)
 
 
@@ -138,22 +137,29 @@ def linearized(graph: Graph, wrt: Positions, pushed: Sequence[int]) -> Graph:
         trace = Rewrite([node.aval for node in (*graph.inputs, *inputs)])
         trace.avals[len(graph.inputs) :] = [node.aval.with_weak(False) for node in inputs]
         given = trace.tracers()[len(graph.inputs) :]
-        tangents: dict[Expr, Any] = dict(zip(inputs, given, strict=True))
-        active = active_nodes(graph, wrt)
-        rules: dict[Any, Graph] = {}
-        for node in topological([graph.outputs[i] for i in pushed]):
-            if node in active:
-                _push(trace, node, tangents, rules)
-        outputs = []
-        for out in [graph.outputs[i] for i in pushed]:
-            if out in tangents and out.aval.inexact:
-                outputs.append(_like(tangents[out], out.aval)._expr)
-            else:
-                outputs.append(_full(trace, out.aval, 0)._expr)
+        outputs = _forward(trace, graph, pushed, dict(zip(inputs, given, strict=True)))
         return make_graph(trace.avals, outputs)
 
     result: Graph = graph.memo(("linearized", wrt, tuple(pushed)), derive)
     return result
+
+
+def _forward(
+    trace: Rewrite, graph: Graph, pushed: Sequence[int], tangents: dict[Expr, Any]
+) -> list[Expr]:
+    """The tangents of the outputs ``pushed``, from those of some inputs."""
+    active = active_nodes(graph, [i for i, node in enumerate(graph.inputs) if node in tangents])
+    rules: dict[Any, Graph] = {}
+    pushed_outputs = [graph.outputs[i] for i in pushed]
+    for node in topological(pushed_outputs):
+        if node in active:
+            _push(trace, node, tangents, rules)
+    return [
+        _like(tangents[out], out.aval)._expr
+        if out in tangents and out.aval.inexact
+        else _full(trace, out.aval, 0)._expr
+        for out in pushed_outputs
+    ]
 
 
 def _push(trace: Rewrite, node: Expr, tangents: dict[Expr, Any], rules: dict[Any, Graph]) -> None:
