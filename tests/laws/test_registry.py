@@ -17,6 +17,7 @@ from tests.laws.registry import INPUTS, ROWS, build, registry_programs, steps
 
 SEEDS = st.integers(0, 2**16)
 BOTH = (0, 1)
+STEP = 1e-4
 NOT_COMPOSED = {
     "random_gamma": "integers are among its operands, and it is differentiated in its own tests",
     "riemann_zeta": "its derivative is no function of scipy.special",
@@ -80,6 +81,19 @@ def test_forward_mode_is_the_adjoint_of_reverse_mode(program, seed):
     near(one, other, "⟨c, J t⟩", 1e-9, 1 + size)
     _, push = checked(lambda: fg.linearize(program, *x))
     all_near(push(*t), tangent, "linearize")
+
+
+@examples(1)
+@given(registry_programs(), SEEDS)
+def test_tangents_are_slopes(program, seed):
+    """Central differences; the other laws would hold for a wrong rule as well."""
+    assume(all(ROWS[step.name].numeric is None for step in program.steps))
+    (x, y), (u, v) = program.inputs(seed), directions(seed)
+    tangent = checked(lambda: fg.jvp(program, (x, y), (u, v)))[1]
+    assume(np.all(np.isfinite(tangent)))
+    with np.errstate(all="ignore"):
+        ahead, behind = (program(x + h * u, y + h * v) for h in (STEP, -STEP))
+    near((ahead - behind) / (2 * STEP), tangent, "tangent", 2e-6, 1 + np.max(np.abs(tangent)))
 
 
 @examples(1)
