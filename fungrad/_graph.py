@@ -206,15 +206,20 @@ def _keep(graph: Graph) -> None:
         if key in _kept:
             _kept.move_to_end(key)
             return
+        # Python interrupts after calls only: none stands between an entry and its count.
+        size = len(graph.nodes)
         _kept[key] = graph
-        _kept_nodes += len(graph.nodes)
+        _kept_nodes += size
         forgotten = []
         while len(_kept) > _ALWAYS_KEPT and (
             len(_kept) > _MAX_KEPT_GRAPHS or _kept_nodes > _MAX_KEPT_NODES
         ):
-            _, old = _kept.popitem(last=False)
-            _kept_nodes -= len(old.nodes)
+            oldest = next(iter(_kept))
+            old = _kept[oldest]
             forgotten.append(old)
+            size = len(old.nodes)
+            del _kept[oldest]
+            _kept_nodes -= size
     # `forgotten` dies here, outside the lock: freeing a graph may run arbitrary weakref callbacks.
 
 
