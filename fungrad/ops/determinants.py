@@ -15,6 +15,19 @@ from fungrad.ops.matrices import column, matrices, real_dtype
 SlogdetResult: Any = type(np.linalg.slogdet(np.eye(1)))
 
 
+def _ill_conditioned(a: Any) -> Any:
+    """Whether a matrix has no inverse, or seems to have one with less than half its digits right.
+
+    A system with two right-hand sides in no special direction tells, at the cost of a determinant.
+    """
+    n = a.shape[-1]
+    singular = np.linalg.slogdet(a)[0] == 0
+    regular = np.where(singular[..., None, None], np.eye(n), a)
+    sides = np.cos(np.arange(1.0, 2 * n + 1) ** 2).reshape(n, 2).astype(a.dtype)
+    growth = np.abs(np.linalg.solve(regular, sides)).max((-2, -1), initial=0)
+    return singular | (growth * np.abs(a).max((-2, -1), initial=0) > np.finfo(a.dtype).eps ** -0.5)
+
+
 def lift_value(a: Any) -> Any:
     """What makes singular matrices regular, so that determinants can be differentiated there.
 
@@ -23,13 +36,16 @@ def lift_value(a: Any) -> Any:
         first three, and weight 1. For a rank above ``n - 3``, ``lift = u vᵀ`` with two columns in
         ``u`` and ``v``. For a lower rank all derivatives of the determinant up to the second are
         zero, which is what weight 0 says.
+
+    Rounding seldom leaves the pivots of a singular matrix a zero, and its inverse, 10¹⁶ in size,
+    costs second derivatives all digits. So whatever loses half of them counts as singular: with
+    ``u vᵀ`` the formula of `cofactors` is exact for these, too.
     """
     n = a.shape[-1]
     lift, weight = np.zeros_like(a), np.ones(a.shape[:-2], real_dtype(a.dtype))
     u = np.zeros((*a.shape[:-1], 2), a.dtype)
     v = np.zeros_like(u)
-    singular = np.linalg.slogdet(a)[0] == 0
-    for place in np.argwhere(singular):
+    for place in np.argwhere(_ill_conditioned(a)):
         i = tuple(place)
         left, s, right = np.linalg.svd(a[i])
         scale = s[0] if s[0] > 0 else s.dtype.type(1)

@@ -119,6 +119,22 @@ def test_determinant_of_an_almost_singular_matrix():
     close(fg.grad(np.linalg.det)(0.001 * np.eye(120)), np.zeros((120, 120)))  # underflow
 
 
+@pytest.mark.parametrize("dtype", [float, complex])
+@pytest.mark.parametrize("n", [3, 4, 7])
+def test_second_derivatives_of_the_determinant_where_rounding_hides_singularity(n, dtype):
+    """Mixed second differences along rank-one directions are exact: the determinant is bilinear."""
+    rng = np.random.default_rng(n)
+    a = np.stack([rng.normal(size=(n, n - 1)) @ rng.normal(size=(n - 1, n)) for _ in range(4)])
+    a = (a * (1 + 1j) if dtype is complex else a).astype(dtype)
+    assert np.any(np.linalg.slogdet(a)[0] != 0)
+    d, e = (np.outer(rng.normal(size=n), rng.normal(size=n)).astype(dtype) for _ in range(2))
+    det = np.linalg.det
+    slope = lambda a: np.sum(fg.vjp(det, a)[1](1)[0] * d)
+    for m in a:
+        exact = det(m + d + e) - det(m + d) - det(m + e) + det(m)
+        close(fg.jvp(slope, (m,), (e,))[1], exact, rtol=1e-9, atol=1e-9)
+
+
 def test_determinant_in_single_precision():
     a = np.diag(np.float32([1, 2, 0]))
     close(fg.grad(np.linalg.det)(a), np.diag(np.float32([0, 0, 2])), atol=1e-6)
