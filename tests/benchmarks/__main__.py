@@ -39,12 +39,11 @@ class Worker:
 
     def __init__(self, system: str, workload: str, options: argparse.Namespace, home: str) -> None:
         threads = options.thread_count
-        clock = "process_time" if options.busy else "perf_counter"
         self.results = f"{home}/{system}.npz"
         self._log = open(f"{home}/{system}.log", "w+")  # noqa: SIM115  (closed by `close`)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.benchmarks.worker"]
-            + [system, workload, str(threads), options.preset, clock, self.results],
+            + [system, workload, str(threads), options.preset, options.clock, self.results],
             cwd=ROOT,
             env=_environment(threads, home, system),
             stdin=subprocess.PIPE,
@@ -199,7 +198,7 @@ def difference(expected: Sequence[Any], actual: Sequence[Any], tolerance: float)
     return ""
 
 
-def import_times(systems: Sequence[str], repeats: int) -> dict[str, float]:
+def import_times(systems: Sequence[str], repeats: int, clock: str) -> dict[str, float]:
     """Seconds to import each system in a fresh process, NumPy included; medians."""
     times: dict[str, list[float]] = {name: [] for name in systems}
     code = "import time; start = time.perf_counter(); import {}; print(time.perf_counter() - start)"
@@ -234,6 +233,7 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.quick:
         options.rounds, options.seconds, options.firsts = 3, 0.1, 1
+    options.clock = "process_time" if options.busy else "perf_counter"
     if options.busy:
         options.threads = [1]
     # The hand-written gradient is what all others are compared with.
@@ -244,12 +244,15 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print, and write what was asked for."""
     options = parsed(arguments)
-    imports = import_times(options.systems, 1 if options.quick else 5)
+    imports = import_times(options.systems, 1 if options.quick else 5, options.clock)
     missing = [name for name in options.systems if name not in imports]
     if missing:
         print(f"not installed: {', '.join(missing)}", file=sys.stderr)
     systems = [name for name in options.systems if name in imports]
-    words = sys.argv[1:] if arguments is None else arguments
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    for place in ("--out", "--page"):
+        if place in words:
+            del words[words.index(place) : words.index(place) + 2]
     command = " ".join(["python -m tests.benchmarks", *words])
     cells: list[dict[str, Any]] = []
     for threads in options.threads:

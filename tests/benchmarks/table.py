@@ -28,6 +28,10 @@ def report(cells: Cells, systems: Sequence[str], imports: dict[str, float], comm
         "rounds in which the systems took turns. “—”: the system has no such function, or is not "
         "asked because it needs minutes; other gaps are explained below the tables.",
     ]
+    if "--busy" in command.split():
+        parts.append(
+            "The machine was busy: all times are those of the processor, not of the clock."
+        )
     for threads in sorted({cell["threads"] for cell in cells}):
         some = [cell for cell in cells if cell["threads"] == threads]
         label = f"{threads} thread{'s' if threads > 1 else ''}"
