@@ -11,7 +11,7 @@ import ast
 import inspect
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -76,10 +76,12 @@ def public(module: ModuleType) -> Iterator[str]:
 # --- what a call is ------------------------------------------------------------------------------
 
 
-def function_of(source: str) -> tuple[Callable[..., Any], list[str]]:
+def function_of(
+    source: str, inputs: Collection[str] = INPUTS.keys()
+) -> tuple[Callable[..., Any], list[str]]:
     """An expression as a function of the inputs that it names, and their names."""
     tree = ast.parse(source, mode="eval")
-    used = sorted({n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} & INPUTS.keys())
+    used = sorted({n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} & set(inputs))
     return eval(f"lambda {', '.join(used)}: {source}", dict(NAMES)), used
 
 

@@ -118,7 +118,7 @@ def _slogdet_vjp(ct: Any, y: Any, a: Any) -> tuple[Any]:
     sign, _ = y
     # d log|det a| is real and d log(sign) imaginary part of tr(a⁻¹ da). A singular matrix has no
     # derivative: NaN, without an error that would end all other examples, too.
-    scale = np.where(sign == 0, math.nan, ct[1])
+    scale = ct[1] * np.where(sign == 0, math.nan, 1)
     if a.dtype.kind == "c":
         scale = scale + 1j * np.imag(ct[0] * sign)
     n = a.shape[-1]
