@@ -222,16 +222,48 @@ if hasattr(np, "cumulative_sum"):  # NumPy 2.1
 # --- product -------------------------------------------------------------------------------------
 
 
+_SHORT = 4096
+
+
+def _others(x: Any, axis: int) -> Any:
+    """The product of all other entries along an axis, without a division: zeros are no exception.
+
+    Short arrays: the product of the entries before times that of those behind. Passing along an
+    axis is slow, one entry after the other; long arrays are folded in the middle first, as the
+    others of ``a`` are ``b`` and the others of the pair ``a b``.
+    """
+    length = x.shape[axis]
+    if x.size <= _SHORT or length < 16:
+        before = np.cumprod(delayed(x, axis, 1), axis)
+        behind = flipped(np.cumprod(delayed(flipped(x, axis), axis, 1), axis), axis)
+        return before * behind
+    half = length // 2
+    a, b, rest = (x[along(axis, part)] for part in _thirds(half))
+    pairs = a * b
+    if length % 2:
+        pairs = np.concatenate([pairs, rest], axis)
+    outside = _others(pairs, axis)
+    shared = outside[along(axis, slice(0, half))]
+    parts = [shared * b, shared * a]
+    if length % 2:
+        parts.append(outside[along(axis, slice(half, None))])
+    return np.concatenate(parts, axis)
+
+
+def _thirds(half: int) -> tuple[slice, slice, slice]:
+    """The first half, the second half, and what an odd length leaves."""
+    return slice(0, half), slice(half, 2 * half), slice(2 * half, None)
+
+
 def _prod_vjp(ct: Any, y: Any, x: Any, axis: Axes, dtype: Any) -> tuple[Any]:
-    """The product of all other entries: of those before times of those behind."""
     x = x if dtype is None else x.astype(dtype)
+    if len(axis) == 1:
+        return (np.expand_dims(ct, axis) * _others(x, axis[0]),)
     order = [*[i for i in range(x.ndim) if i not in axis], *axis]
     moved = x.transpose(order)
-    length, last = math.prod(x.shape[i] for i in axis), x.ndim - len(axis)
-    flat = moved.reshape((*moved.shape[:last], length))
-    before = np.cumprod(delayed(flat, last, 1), last)
-    behind = flipped(np.cumprod(delayed(flipped(flat, last), last, 1), last), last)
-    part = np.expand_dims(ct, last) * (before * behind)
+    last = x.ndim - len(axis)
+    flat = moved.reshape((*moved.shape[:last], math.prod(x.shape[i] for i in axis)))
+    part = np.expand_dims(ct, last) * _others(flat, last)
     return (part.reshape(moved.shape).transpose(sorted(range(x.ndim), key=order.__getitem__)),)
 
 

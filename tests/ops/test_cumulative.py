@@ -364,3 +364,32 @@ def test_cumulative_functions_of_batches():
     for f in (np.cumsum, np.cumprod, np.maximum.accumulate, np.prod, np.diff, np.gradient):
         check_batched(f, draw(5))
         check_batched(fg.grad(lambda x, f=f: np.sum(np.sin(f(x)))), draw(5))
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((5003,), None), ((300, 41), 0), ((41, 2, 150), (0, 2))]
+)
+@pytest.mark.parametrize("zeros", [0, 1, 2])
+def test_products_of_long_arrays(shape, axis, zeros):
+    """They are folded; each entry's derivative is the product of all others."""
+    x = np.exp(0.01 * np.random.default_rng(zeros).normal(size=shape))
+    x.reshape(-1)[[7, 4000][:zeros]] = 0
+    weights = np.random.default_rng(1).normal(size=np.shape(np.prod(x, axis=axis)))
+    f = lambda x: np.sum(np.prod(x, axis=axis) * weights)
+    got = fg.grad(f)(x)
+    for at in [(0,) * x.ndim, (-1,) * x.ndim, *np.argwhere(x == 0), *np.argwhere(x > 1)[::997]]:
+        others, unit = x.copy(), np.zeros(shape)
+        others[tuple(at)], unit[tuple(at)] = 1, 1
+        hit = np.prod(np.where(unit == 1, 0, x), axis=axis) != np.prod(others, axis=axis)
+        want = np.sum(np.where(hit, np.prod(others, axis=axis) * weights, 0))
+        assert_allclose(got[tuple(at)], want, rtol=1e-12)
+    assert_allclose(fg.jit(fg.grad(f))(x), got, rtol=1e-14)
+    assert fg.grad(f)(x.astype(np.float32)).dtype == np.float32
+
+
+def test_second_derivatives_of_the_product_of_a_long_array():
+    x = np.exp(0.01 * draw(5003))
+    v = draw(5003)
+    got = fg.jvp(fg.grad(np.prod), (x,), (v,))[1]
+    want = np.prod(x) / x * (np.sum(v / x) - v / x)
+    assert_allclose(got, want, rtol=1e-10)
