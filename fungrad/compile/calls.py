@@ -16,7 +16,13 @@ from fungrad.compile.blocks import sum_short
 from fungrad.compile.constants import Constants, tuple_text
 from fungrad.ops import elementwise
 from fungrad.ops.creation import full
-from fungrad.ops.indexing import getitem_p, scatter_add_p, scatter_intersection, scatter_sum_p
+from fungrad.ops.indexing import (
+    add_at,
+    getitem_p,
+    scatter_add_p,
+    scatter_intersection,
+    scatter_sum_p,
+)
 from fungrad.ops.reduction import sum_p
 from fungrad.ops.shape import concatenate_p, reshape_p
 
@@ -133,7 +139,8 @@ def statements(
     assert callable(getitem_p.template)
     if node.primitive is scatter_add_p and len(operands) > 1:
         where = getitem_p.template(["np.s_", *operands[1:]], constants.value, index=static["index"])
-        return [*lines, f"np.add.at({name}, {where}, {operands[0]})"]
+        function = constants.function(add_at, "add_at")
+        return [*lines, f"{function}({name}, {where}, {operands[0]})"]
     if node.primitive is scatter_add_p:
         pieces, sign = [(static["index"], operands[0])], "="
     else:

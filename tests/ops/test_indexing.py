@@ -147,3 +147,30 @@ def test_parts_by_new_axes_and_steps():
     want = 2 * x * [0, 1, 1, 1] + 3 * x**2 * [1, 1, 0, 0] + [1, 0, 1, 0] + 1
     np.testing.assert_allclose(fg.grad(f)(x), want)
     np.testing.assert_allclose(fg.jit(fg.grad(f))(x), want)
+
+
+@pytest.mark.parametrize("kind", ["int64", "int8", "uint8", "uint64"])
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "complex128"])
+def test_many_rows(kind, dtype):
+    """Rows are added as numbers, in the order and with the bits of ``np.add.at``."""
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0 if kind[0] == "u" else -100, 100, (20, 15)).astype(kind)
+    weights = rng.normal(size=(20, 15, 7, 8)).astype(dtype)
+    want = np.zeros((300, 7, 8), dtype)
+    np.add.at(want, rows, weights)
+    pull = lambda x, weights: fg.vjp(lambda x: x[rows], x)[1](weights)[0]
+    same_bits(pull(np.ones((300, 7, 8), dtype), weights), want, kind)
+    same_bits(fg.jit(pull)(np.ones((300, 7, 8), dtype), weights), want, kind)
+    wide = np.zeros((300, 9000), dtype)  # longer than what is added at a time
+    pieces = rng.normal(size=(4, 9000)).astype(dtype)
+    np.add.at(wide, rows[0, :4], pieces)
+    same_bits(fg.vjp(lambda x: x[rows[0, :4]], np.ones_like(wide))[1](pieces)[0], wide, kind)
+
+
+def test_many_rows_beside_the_last_one():
+    rows = np.arange(90)
+    gradient = fg.jit(fg.grad(lambda x, rows: np.sum(x[rows])))
+    gradient(np.ones((90, 8)), rows)
+    for wrong in (rows + 1, rows - 91):
+        with pytest.raises(IndexError, match="out of bounds"):
+            gradient(np.ones((90, 8)), wrong)
