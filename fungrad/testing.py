@@ -204,7 +204,10 @@ def _analytic(f: Function, leaves: list[Any]) -> Function | None:
                 outputs = interpret(graph, [*shifted, *traced.captures])
         except Exception:  # some operation has no complex version
             return None
-        return traced.rebuild([np.imag(out) / TINY_STEP for out in outputs])[0]
+        # A constant may be complex, and is no slope.
+        pairs = zip(graph.outputs, outputs, strict=True)
+        slopes = [np.imag(out) / TINY_STEP * (node in reached) for node, out in pairs]
+        return traced.rebuild(slopes)[0]
 
     return slope
 

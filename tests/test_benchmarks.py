@@ -3,11 +3,18 @@
 import numpy as np
 import pytest
 
+import fungrad as fg
 from tests.benchmarks.__main__ import difference, main
 from tests.benchmarks.record import Workload, flat
 from tests.benchmarks.systems import Fungrad, FungradJit, Manual
 from tests.benchmarks.table import report
 from tests.benchmarks.workloads import WORKLOADS
+
+
+@pytest.fixture(autouse=True)
+def no_setting_stays():
+    yield
+    fg.config(threads=None)
 
 
 def results(system, workload):

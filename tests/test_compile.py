@@ -292,7 +292,7 @@ def test_source_of_transformed_functions():
     for f in (fg.grad(loss), fg.value_and_grad(loss), fg.jit(fg.grad(loss)), fg.hessian(loss)):
         text = fg.source(f, w, x)
         assert_safe(text)
-        assert text.count("np.matmul") >= 2
+        assert "np.matmul" in text
 
 
 def test_a_python_number_of_a_user_is_computed_with_as_numpy_does():

@@ -26,6 +26,7 @@ MATRIX = np.array([[1.0, -2.0], [0.5, 3.0]])
         (lambda x: {"a": x**3, "b": (np.sum(x), x > 0)}, (X,)),
         (lambda x: np.abs(x), (X,)),
         (lambda z: z * z + np.conjugate(z) * np.abs(z), (X + 1j * X[::-1],)),
+        (lambda x: np.fft.fft(x), (X,)),
         (lambda x: np.sum(x), (np.ones((0, 3)),)),
         (lambda x: np.floor(x), (0.9 * X,)),
         (lambda x: 1e9 * np.sin(x), (X,)),

@@ -5,7 +5,6 @@ A system is imported only in the process that measures it.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import sys
 import time
@@ -185,8 +184,7 @@ class Fungrad(Functional):
     def start(self) -> None:
         """Set ``np``, and up the system."""
         fg = self["fungrad"]
-        with contextlib.suppress(fg.errors.ArgumentError):  # while there is no such setting
-            fg.config(threads=self.threads)
+        fg.config(threads=self.threads)
         self.np = Dialect(
             numpy,
             grad=fg.grad,
