@@ -213,8 +213,9 @@ _FOR_NUMBERS = (
 )
 _FOR_INDICES = "np.asarray(a, like=i)[i] for a[i], "
 _FOR_ARRAYS = (
-    "np.stack([x, y]) or np.array([x, y], like=x) to build an array, a @ x for a.dot(x), "
-    "np.asarray(a, like=x)[x] for a[x], fg.vmap(f)(x) for np.vectorize(f)(x), x for np.asarray(x)"
+    "np.stack([x, y]) or np.array([x, y], like=x) to build an array, np.hstack([x, y]) for "
+    "np.r_[x, y], a @ x for a.dot(x), np.asarray(a, like=x)[x] for a[x], fg.vmap(f)(x) for "
+    "np.vectorize(f)(x), x for np.asarray(x)"
 )
 _ELSEWHERE = {
     "at": "fg.at(x)[index].set(value)",
@@ -525,9 +526,9 @@ class ArrayProtocols(Symbolic):
             raise ValueError(f'Unsupported device: {device!r}. Only "cpu" is accepted.')
         return self
 
-    def reshape(self, *shape: Any, order: str = "C") -> Any:
+    def reshape(self, *shape: Any, order: str = "C", copy: Any = None) -> Any:
         target = shape[0] if len(shape) == 1 else shape
-        return call_answer(np.reshape, (self, target), {"order": order})
+        return call_answer(np.reshape, (self, target), {"order": order, "copy": copy})
 
     def transpose(self, *axes: Any) -> Any:
         order = axes[0] if len(axes) == 1 else axes or None

@@ -427,8 +427,9 @@ def array_of_entries():
 def array_of_x():
     """
     a traced value of shape (3,) was to become a plain array, which would lose its derivative;
-    write: np.stack([x, y]) or np.array([x, y], like=x) to build an array, a @ x for a.dot(x),
-    np.asarray(a, like=x)[x] for a[x], fg.vmap(f)(x) for np.vectorize(f)(x), x for np.asarray(x)
+    write: np.stack([x, y]) or np.array([x, y], like=x) to build an array, np.hstack([x, y]) for
+    np.r_[x, y], a @ x for a.dot(x), np.asarray(a, like=x)[x] for a[x], fg.vmap(f)(x) for
+    np.vectorize(f)(x), x for np.asarray(x)
     """
     fg.grad(lambda x: np.sum(np.array(x)))(X)
 

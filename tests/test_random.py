@@ -539,3 +539,11 @@ def test_bounds_of_integers(low, high):
     assert (draws.min(), draws.max()) == (low, high - 1)
     traced = fg.jit(lambda key, high: random.integers(key, low, high, 20_000, np.int16))
     same_bits(traced(KEY, high), draws, "traced bound")
+
+
+@pytest.mark.parametrize("a", [-1.0, -0.25, np.array([2.0, -1e-3])])
+def test_negative_parameters_of_gamma_draws(a):
+    for draw in (random.gamma, random.dirichlet, lambda key, a: random.beta(key, 1.0, a)):
+        for run in (draw, fg.jit(draw)):
+            with pytest.raises(ValueError, match="negative"):
+                run(KEY, np.atleast_1d(a))

@@ -765,3 +765,10 @@ def test_looking_for_writers_stumbles_over_nothing():
 
     w, odd = np.ones(BIG), Odd()
     assert fg.grad(lambda x: np.sum(x * w) if odd is not None else x)(1.0) == BIG
+
+
+def test_reshape_takes_copy():
+    x = np.arange(6.0)
+    for copy in (None, True):
+        got = fg.jit(lambda x, copy=copy: x.reshape((2, 3), order="F", copy=copy))(x)
+        np.testing.assert_array_equal(got, x.reshape((2, 3), order="F", copy=copy))

@@ -222,7 +222,13 @@ gamma_slope: Primitive = elementwise(
 
 
 def gamma_value(key: Any, a: Any, dtype: Any) -> Any:
-    """One sample for each entry of ``a >= 1``."""
+    """One sample for each entry of ``a >= 1``.
+
+    Raises:
+        ValueError: a smaller entry, which means a negative parameter (`fungrad.random.gamma` adds 1).
+    """
+    if np.any(a < 1):
+        raise ValueError("the parameters of gamma draws must not be negative")
     draw = lambda key, a: _generator(key).standard_gamma(a, dtype=dtype)
     return _each(draw, key, a.shape[key.ndim - 1 :], dtype, a)
 

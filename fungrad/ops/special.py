@@ -105,7 +105,10 @@ def special_tuple(function: str, count: int, slopes: Callable[[Any, Any], Any]) 
 
 def by_parameter(what: str) -> Unwritten:
     """The derivative with respect to a parameter, for which there is no known function."""
-    return Unwritten(f"its derivative by {what} is no function of scipy.special")
+    return Unwritten(
+        f"its derivative by {what} is no function of scipy.special; write: fg.stop_gradient of that "
+        "operand to keep it constant, or a rule of your own (fg.extend)"
+    )
 
 
 # --- two branches, and series --------------------------------------------------------------------

@@ -231,6 +231,7 @@ def gamma(key: Any, a: Any, shape: Any = None, scale: Any = 1.0, dtype: Any = np
     Raises:
         ShapeMismatchError: the parameters do not broadcast to the shape.
         UnsupportedFunctionError: a second derivative by ``a``.
+        ValueError: a negative ``a``.
 
     Example:
         >>> import numpy as np
