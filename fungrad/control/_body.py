@@ -19,7 +19,13 @@ from fungrad._graph import Graph
 from fungrad._trace import trace_flat
 from fungrad._tracer import Tracer, Unknown
 from fungrad._tree import TreeDef, check_same_structure, flatten
-from fungrad.errors import CarryError, InputTypeError, OutputTypeError, PredicateError
+from fungrad.errors import (
+    ArgumentError,
+    CarryError,
+    InputTypeError,
+    OutputTypeError,
+    PredicateError,
+)
 
 Function = Callable[..., Any]
 
@@ -46,6 +52,14 @@ class Leaves:
                     "everything else"
                 )
         return cls(values, paths, treedef, [known_of(value) for value in values])
+
+
+def check_callable(function: Any, name: str, such_as: str) -> None:
+    """An argument called ``name`` must be a function."""
+    if not callable(function):
+        raise ArgumentError(
+            f"{name} is a {type(function).__name__}; write: a function, such as {such_as}"
+        )
 
 
 def known_of(value: Any) -> Aval:
@@ -83,7 +97,7 @@ def trace_body(
     unknown = Unknown(
         f"is not known while {what} is traced, once for all times that it will run",
         "np.where(condition, a, b), or fg.cond(condition, true_fun, false_fun, *operands) so that "
-        "only one branch runs",
+        "only one branch runs, or np.asarray(a, like=i)[i] for the entry i of a list a",
     )
     trees: list[TreeDef] = []
 
@@ -166,17 +180,25 @@ def _merged(before: Aval, after: Aval, path: str, what: str) -> Aval:
             return before if after.weak else before.with_weak(False)
         if before.weak and np.result_type(number_of(before), after.dtype) == after.dtype:
             return after
-    remedy = (
-        f"np.broadcast_to(value, {after.shape}) as the initial value"
-        if before.shape != after.shape
-        else f"value.astype(np.{before.dtype.name}) in the returned carry, or an initial value of "
-        f"dtype {after.dtype.name}"
-    )
+    if before.shape == after.shape:
+        remedy = (
+            f"value.astype(np.{before.dtype.name}) in the returned carry, or an initial value of "
+            f"dtype {after.dtype.name}"
+        )
+    elif _broadcasts(before.shape, after.shape):
+        remedy = f"np.broadcast_to(value, {after.shape}) as the initial value"
+    else:
+        remedy = f"a step that returns the shape {before.shape}, with which it is called"
     raise CarryError(
         f"{what} changed the carry {path} from dtype {before.dtype.name} and shape {before.shape} "
         f"to dtype {after.dtype.name} and shape {after.shape}, and it must stay the same from "
         f"step to step; write: {remedy}"
     )
+
+
+def _broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    ends = zip(reversed(shape), reversed(to), strict=False)
+    return len(shape) <= len(to) and all(size in (1, wanted) for size, wanted in ends)
 
 
 def _converted(value: Any, aval: Aval) -> Any:

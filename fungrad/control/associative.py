@@ -11,7 +11,7 @@ import numpy as np
 from fungrad._aval import aval_of
 from fungrad._tracer import Tracer
 from fungrad._tree import check_same_structure, flatten
-from fungrad.control._body import Leaves
+from fungrad.control._body import Leaves, check_callable
 from fungrad.errors import ArgumentError, OutputTypeError, ShapeMismatchError
 
 Function = Callable[..., Any]
@@ -57,6 +57,7 @@ def associative_scan(fn: Function, elems: Any, reverse: bool = False, axis: int 
     """
     leaves = Leaves.of(elems, "elems")
     axis = operator.index(axis)
+    check_callable(fn, "fn of fg.associative_scan", "np.add")
     lengths: dict[str, int] = {}
     for aval, path in zip(leaves.avals, leaves.paths, strict=True):
         if not -aval.ndim <= axis < aval.ndim:

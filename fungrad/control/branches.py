@@ -14,6 +14,7 @@ from fungrad._tree import check_same_structure, flatten
 from fungrad.compile import run
 from fungrad.control._body import (
     Body,
+    check_callable,
     checked_predicate,
     is_numeric,
     known_of,
@@ -27,6 +28,8 @@ from fungrad.ops.creation import full
 from fungrad.ops.shape import cast_like
 
 Function = Callable[..., Any]
+
+_SUCH_AS = "lambda x: x, and its arguments after it"
 
 
 def cond(pred: Any, true_fun: Function, false_fun: Function, *operands: Any) -> Any:
@@ -67,7 +70,7 @@ def cond(pred: Any, true_fun: Function, false_fun: Function, *operands: Any) -> 
     """
     checked_predicate(pred, "the condition of fg.cond")
     for function, name in ((true_fun, "true_fun"), (false_fun, "false_fun")):
-        _check_callable(function, f"{name} of fg.cond")
+        check_callable(function, f"{name} of fg.cond", _SUCH_AS)
     if not isinstance(pred, Tracer):
         return (true_fun if pred else false_fun)(*operands)
     names = ["false_fun of fg.cond", "true_fun of fg.cond"]
@@ -105,12 +108,14 @@ def switch(index: Any, branches: Sequence[Function], *operands: Any) -> Any:
     References:
         The name, the signature and the treatment of indices out of range are JAX's.
     """
+    if callable(branches):
+        raise ArgumentError("fg.switch was given one function as branches; write: [f, g]")
     branches = list(branches)
     if not branches:
         raise ArgumentError("fg.switch was given no branches; write: at least one function")
     names = [f"branches[{i}] of fg.switch" for i in range(len(branches))]
     for function, name in zip(branches, names, strict=True):
-        _check_callable(function, name)
+        check_callable(function, name, _SUCH_AS)
     aval = known_of(index) if is_numeric(index) else None
     if aval is None or aval.shape or aval.dtype.kind not in "iu":
         raise PredicateError(
@@ -122,14 +127,6 @@ def switch(index: Any, branches: Sequence[Function], *operands: Any) -> Any:
     if len(branches) == 1:
         return branches[0](*operands)
     return _chosen(index.astype(np.int64), branches, names, operands)
-
-
-def _check_callable(function: Any, name: str) -> None:
-    if not callable(function):
-        raise ArgumentError(
-            f"{name} is a {type(function).__name__}; write: a function, such as lambda x: x, and "
-            "its arguments after it"
-        )
 
 
 def _chosen(index: Any, functions: list[Function], names: list[str], operands: Any) -> Any:

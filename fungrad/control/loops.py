@@ -14,6 +14,8 @@ from fungrad._tracer import Tracer
 from fungrad.compile import run
 from fungrad.control._body import (
     Leaves,
+    check_callable,
+    check_carry,
     checked_predicate,
     is_numeric,
     known_of,
@@ -88,6 +90,7 @@ def scan(
         The name and the signature are JAX's. Griewank and Walther, Evaluating Derivatives, 2nd
         ed., SIAM 2008, section 3.2, for the loop that runs backwards.
     """
+    check_callable(f, "f of fg.scan", "lambda carry, x: (carry + x, carry)")
     return _scanned(f, Leaves.of(init, "init"), xs, length, bool(reverse), checkpoint, "fg.scan")
 
 
@@ -205,23 +208,26 @@ def fori_loop(
                 f"{aval or type(bound).__name__}; write: an int, or x.astype(int)"
             )
     name = "fg.fori_loop"
+    check_callable(body, f"body of {name}", "lambda i, carry: carry + i")
+    start = Leaves.of(init, "init")
+
+    def after(i: Any, carry: Any) -> Any:
+        new = body(i, carry)
+        check_carry(start, new, f"the body of {name}")
+        return i + 1, new
+
     if isinstance(lower, Tracer) or isinstance(upper, Tracer):
         carry = _counting(lower, init)
-        after = _while(
-            lambda state: state[0] < upper,
-            lambda state: (state[0] + 1, body(*state)),
-            carry,
-            checkpoint,
-            name,
+        last = _while(
+            lambda state: state[0] < upper, lambda state: after(*state), carry, checkpoint, name
         )
-        return after[1]
-    first, last = operator.index(lower), operator.index(upper)
+        return last[1]
+    first = operator.index(lower)
+    steps = max(operator.index(upper) - first, 0)
 
     def step(state: Any, _: Any) -> Any:
-        i, carry = state
-        return (i + 1, body(i, carry)), None
+        return after(*state), None
 
-    steps = max(last - first, 0)
     return _scanned(step, _counting(first, init), None, steps, False, checkpoint, name)[0][1]
 
 
@@ -271,6 +277,8 @@ def while_loop(cond: Function, body: Function, init: Any, checkpoint: bool | int
     References:
         The name and the signature are JAX's.
     """
+    check_callable(cond, "cond of fg.while_loop", "lambda carry: carry < 1")
+    check_callable(body, "body of fg.while_loop", "lambda carry: carry + 1")
     return _while(cond, body, Leaves.of(init, "init"), checkpoint, "fg.while_loop")
 
 

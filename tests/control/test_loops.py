@@ -14,6 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import fungrad as fg
 from fungrad import errors
+from fungrad.errors import CarryError
 from tests.control.programs import Step, steps, written_out
 from tests.laws.programs import share
 
@@ -442,6 +443,47 @@ def test_a_carry_that_changes():
     for run in (call, fg.jit(call)):  # the second one does not know the number of steps
         text = message(lambda run=run: run(3), errors.CarryError)
         assert "the body of fg.fori_loop changed the carry init['a'] from" in text
+
+
+def test_the_remedy_for_a_shape_that_changes_can_be_followed():
+    text = message(lambda: fg.scan(lambda c, _: (c[:2], None), np.ones(3), length=2), CarryError)
+    assert "a step that returns the shape (3,)" in text
+    text = message(lambda: fg.fori_loop(0, 2, lambda i, c: c + np.ones(3), 0.0), CarryError)
+    assert "np.broadcast_to(value, (3,)) as the initial value" in text
+
+
+@pytest.mark.parametrize("upper", [3, np.int64(3)])
+def test_the_index_of_fori_loop_is_no_part_of_its_messages(upper):
+    for run in (lambda f: f(upper), lambda f: fg.jit(f)(upper)):
+        text = message(
+            lambda run=run: run(lambda n: fg.fori_loop(0, n, lambda i, c: None, 1.0)), CarryError
+        )
+        assert "the initial carry is a leaf, and the returned carry is None" in text
+    text = message(lambda: fg.fori_loop(0, 3, lambda i, c: c, "a"), errors.InputTypeError)
+    assert text.startswith("init is a str")
+
+
+def test_what_is_no_function():
+    for call, name in (
+        (lambda: fg.scan(3, 0.0, np.ones(2)), "f of fg.scan"),
+        (lambda: fg.fori_loop(0, 3, 1.0, 1.0), "body of fg.fori_loop"),
+        (lambda: fg.while_loop(True, lambda c: c, 1.0), "cond of fg.while_loop"),
+        (lambda: fg.while_loop(lambda c: c < 0, 1.0, 1.0), "body of fg.while_loop"),
+        (lambda: fg.associative_scan("add", np.ones(2)), "fn of fg.associative_scan"),
+        (lambda: fg.switch(0, np.sin, 1.0), "one function as branches; write: [f, g]"),
+    ):
+        text = message(call, errors.ArgumentError)
+        assert name in text
+        assert "write: " in text
+
+
+def test_an_entry_of_a_list_at_a_traced_index():
+    a = [1.0, 2.0, 3.0]
+    text = message(
+        lambda: fg.fori_loop(0, 3, lambda i, c: c + a[i], 0.0), errors.ConcretizationError
+    )
+    assert "np.asarray(a, like=i)[i]" in text
+    assert fg.fori_loop(0, 3, lambda i, c: c + np.asarray(a, like=i)[i], 0.0) == 6.0
 
 
 def test_sequences_of_different_lengths():
