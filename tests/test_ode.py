@@ -205,3 +205,33 @@ def test_bad_input():
     raises(
         go(A([0.0, 1.0]), f=lambda y, t: y if t > 0 else -y), errors.ConcretizationError, "fg.cond"
     )
+
+
+def test_more_bad_input():
+    times, wrong = A([0.0, 1.0]), errors.ArgumentError
+    go = lambda f=lambda y, t: -y, y0=1.0, **kw: lambda: fg.ode.odeint(f, y0, times, **kw)
+    raises(go(f=3), wrong, "f of fg.ode.odeint", "lambda y, t")
+    raises(go(rtol="a"), wrong, "rtol", "one number")
+    raises(go(atol=A([1e-3, 1e-3])), wrong, "atol", "one number")
+    raises(go(max_steps=2.5), wrong, "max_steps=2.5")
+    raises(go(max_steps=0), wrong, "max_steps=0")
+    # What is imaginary would be lost.
+    raises(go(f=lambda y, t: 1j * y), errors.OutputTypeError, "complex slope", "y0.astype(complex)")
+    assert_allclose(go(f=lambda y, t: 1j * y, y0=1 + 0j)()[1], np.exp(1j), rtol=1e-7)
+
+
+def test_times_without_order_are_an_error_when_they_are_traced_too():
+    at = lambda ts: fg.ode.odeint(lambda y, t: -y, 1.0, ts)
+    total = lambda ts: np.sum(at(ts))
+    for call in (fg.jit(at), fg.grad(total), fg.jit(fg.grad(total))):
+        for ts in (A([0.0, 1.0, 0.5]), A([1.0, 0.0, 0.5]), A([0.0, np.nan])):
+            raises(lambda call=call, ts=ts: call(ts), errors.ArgumentError, "grow or fall")
+        call(A([0.0, 1.0, 1.0]))
+    rows = A([[0.0, 1.0, 2.0], [0.0, 1.0, 0.5]])
+    raises(lambda: fg.vmap(at)(rows), errors.ArgumentError, "grow or fall")
+    assert_allclose(fg.vmap(at)(rows[:1]), np.exp(-rows[:1]), rtol=1e-7)
+
+
+def test_nothing_to_integrate():
+    assert fg.ode.odeint(lambda y, t: -y, np.zeros((0, 2)), TS).shape == (9, 0, 2)
+    assert fg.ode.odeint(lambda y, t: y, {}, TS) == {}

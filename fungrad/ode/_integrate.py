@@ -15,7 +15,7 @@ from fungrad._primitive import ZERO, Primitive, primitive
 from fungrad._tracer import Tracer
 from fungrad.control import cond, scan, while_loop
 from fungrad.custom import custom_vjp
-from fungrad.errors import IntegrationError
+from fungrad.errors import ArgumentError, IntegrationError
 from fungrad.ode._tableau import polynomial, step
 from fungrad.transforms import stop_gradient, vjp
 
@@ -49,6 +49,7 @@ def follow(f: Field, y0: Any, ts: Any, constants: Sequence[Any], control: Contro
     # The solver's own time grows. Whatever the function depends on is among its arguments: its
     # derivative may be traced when this call has ended.
     sign = np.where(ts[-1] < ts[0], -1.0, 1.0).astype(ts.dtype)
+    ts = checked(ts, np.all(np.diff(sign * ts) >= 0), steps=None)
 
     def forwards(y: Any, s: Any, sign: Any, *constants: Any) -> Any:
         return sign.astype(y.real.dtype) * f(y, sign * s, *constants)
@@ -175,8 +176,12 @@ def _first_step(f: Field, y: Any, k: Any, t: Any, constants: list[Any], control:
 # --- never silently wrong --------------------------------------------------------------------------
 
 
-def _checked_value(y: Any, reached: Any, steps: int) -> Any:
-    if not np.all(reached):
+def _checked_value(y: Any, holds: Any, steps: int | None) -> Any:
+    if not np.all(holds):
+        if steps is None:
+            raise ArgumentError(
+                "ts must grow or fall from the first time to the last; write: np.sort(ts)"
+            )
         raise IntegrationError(
             f"fg.ode.odeint did not reach the next time: {steps} steps were not enough, or the "
             "step became too short for the time to advance; the solution may have a pole before "
@@ -186,26 +191,29 @@ def _checked_value(y: Any, reached: Any, steps: int) -> Any:
     return np.positive(y)
 
 
-def _checked_batch(batched: Any, size: int, y: Any, reached: Any, steps: int) -> Any:
+def _checked_batch(batched: Any, size: int, y: Any, holds: Any, steps: int | None) -> Any:
     if not batched[0]:
         y = np.broadcast_to(y, (size, *y.shape))
-    return checked_p(y, np.all(reached), steps=steps)
+    return checked_p(y, np.all(holds), steps=steps)
 
 
 checked_p: Primitive = primitive(
     "reached",
     value=_checked_value,
-    aval=lambda y, reached, steps: y,
+    aval=lambda y, holds, steps: y,
     # The gradient may be asked for without the value.
-    vjp=lambda ct, y, x, reached, steps: (checked_p(ct, reached, steps=steps), ZERO),
+    vjp=lambda ct, y, x, holds, steps: (checked_p(ct, holds, steps=steps), ZERO),
     batch=_checked_batch,
     fresh=True,
     analytic=False,
 )
 
 
-def checked(y: Any, reached: Any, steps: int) -> Any:
-    """``y``, or an error when the program runs if ``reached`` does not hold."""
-    if isinstance(reached, Tracer) or isinstance(y, Tracer):
-        return checked_p(y, reached, steps=steps)
-    return _checked_value(y, reached, steps)
+def checked(y: Any, holds: Any, steps: int | None) -> Any:
+    """``y``, or an error when the program runs if a condition does not hold.
+
+    The condition is that so many ``steps`` reached the next time, or that ``y`` are times in order.
+    """
+    if isinstance(holds, Tracer) or isinstance(y, Tracer):
+        return checked_p(y, holds, steps=steps)
+    return _checked_value(y, holds, steps)

@@ -14,9 +14,9 @@ from fungrad._tracer import Tracer
 from fungrad._tree import check_same_structure, flatten
 from fungrad.compile import run
 from fungrad.control import scan
-from fungrad.control._body import Leaves, known_of, trace_body
+from fungrad.control._body import Leaves, check_callable, is_numeric, known_of, trace_body
 from fungrad.custom import custom_vjp
-from fungrad.errors import ArgumentError, ShapeMismatchError
+from fungrad.errors import ArgumentError, OutputTypeError, ShapeMismatchError
 from fungrad.ode._integrate import Control, Field, follow
 from fungrad.transforms import vjp
 
@@ -67,6 +67,7 @@ def odeint(
             short; also raised when a jitted program runs.
         ArgumentError: ``ts`` is no sequence of growing or falling numbers; a tolerance is not
             positive.
+        OutputTypeError: ``f`` returned complex numbers for real ``y``.
         ShapeMismatchError: ``f`` returned something of another shape than ``y``.
         TreeMismatchError: ``f`` returned another structure than that of ``y``.
 
@@ -85,12 +86,13 @@ def odeint(
         The Mathematical Theory of Optimal Processes, 1962, for the adjoint equation. The name and
         the signature are JAX's.
     """
+    check_callable(f, "f of fg.ode.odeint", "lambda y, t: -y")
     control = _control(rtol, atol, max_steps)
     times = _times(ts)
     start = Leaves.of(y0, "y0")
-    if not start.values:
-        return y0
     flat = _Flat(start)
+    if not flat.size:
+        return flat.tree(np.zeros((times.shape[0], 0), flat.dtype))
     field, constants = _traced(f, flat, times, args)
 
     def solve(y: Any, times: Any, *constants: Any) -> Any:
@@ -135,6 +137,11 @@ class _Flat:
                     f"f returned a slope of shape {np.shape(leaf)} for y{path} of shape {shape}; "
                     "write: dy/dt with the shapes of y"
                 )
+            if known_of(leaf).dtype.kind == "c" and self.dtype.kind != "c":
+                raise OutputTypeError(
+                    f"f returned a complex slope for y{path}, which is real; write: "
+                    "y0.astype(complex), or np.real(slope)"
+                )
         return self.vector(leaves)
 
 
@@ -169,11 +176,24 @@ def _traced(f: Any, flat: _Flat, times: Any, args: Any) -> tuple[Field, list[Any
 
 
 def _control(rtol: Any, atol: Any, max_steps: Any) -> Control:
+    for value, name in ((rtol, "rtol"), (atol, "atol")):
+        if not is_numeric(value) or np.ndim(value):
+            raise ArgumentError(
+                f"{name} of fg.ode.odeint is a {type(value).__name__}; write: one number"
+            )
     if not (rtol >= 0 and atol >= 0 and rtol + atol > 0):
         raise ArgumentError(
             f"rtol={rtol} and atol={atol} leave no error to tolerate; write: positive tolerances"
         )
-    return Control(float(rtol), float(atol), operator.index(max_steps))
+    try:
+        most = operator.index(max_steps)
+    except TypeError:
+        most = 0
+    if most < 1:
+        raise ArgumentError(
+            f"max_steps={max_steps!r} of fg.ode.odeint is no number of steps; write: a positive int"
+        )
+    return Control(float(rtol), float(atol), most)
 
 
 def _times(ts: Any) -> Any:
@@ -185,12 +205,6 @@ def _times(ts: Any) -> Any:
         )
     if times.dtype.kind != "f":
         times = times.astype(np.float64)
-    if not isinstance(times, Tracer):
-        steps = np.diff(times)
-        if not (np.all(steps >= 0) or np.all(steps <= 0)):  # also for NaN
-            raise ArgumentError(
-                "ts must grow or fall from the first time to the last; write: np.sort(ts)"
-            )
     return times
 
 
