@@ -345,7 +345,7 @@ def test_bessel_equation(v, x):
 
 
 def test_a_derivative_without_a_function_says_what_to_write():
-    with pytest.raises(fg.errors.UnsupportedFunctionError, match=r"write: fg\.stop_gradient"):
+    with pytest.raises(UnsupportedFunctionError, match=r"write: fg\.stop_gradient"):
         fg.grad(lambda a: sc.gammainc(a, 1.0))(2.0)
     fixed = lambda a: sc.gammainc(fg.stop_gradient(a), a)
-    np.testing.assert_allclose(fg.grad(fixed)(2.0), 2 * np.exp(-2.0), rtol=1e-14)
+    assert_allclose(fg.grad(fixed)(2.0), 2 * np.exp(-2.0), rtol=1e-14)
