@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import fungrad as fg
+from fungrad.transforms._environment import observe
 from tests.test_jit import counting
 
 OPTIONAL = None
@@ -417,3 +418,9 @@ def test_footgun_files_clocks_and_objects_of_other_kinds():
     assert f(1.0) == 1.0
     queue[0] = 5.0
     assert f(1.0) == 1.0  # Python: 5.0
+
+
+def test_the_code_of_installed_packages_is_not_walked():
+    environment = observe(lambda x: pytest.approx(x).expected)
+    assert any(name == "approx" for _, name, _ in environment.names)
+    assert len(environment.names) < 20

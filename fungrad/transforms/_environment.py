@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
 from itertools import islice
 from operator import is_
+from pathlib import Path
 from types import (
     CellType,
     CodeType,
@@ -40,7 +41,8 @@ _QUIET = sys.stdlib_module_names - {"__main__"} | {
     "pyrsistent",
     "fungrad",
 }
-"""Packages whose own globals and attributes are taken as constant."""
+"""Packages whose own globals and attributes are taken as constant; of other installed ones, what
+their functions read is."""
 _PLAIN = frozenset({*SCALAR_TYPES, str, bytes, type(None)})
 _MISSING = object()
 MAX_ENTRIES = 64
@@ -231,7 +233,8 @@ def observe(*values: Any, exempt: Mapping[int, Any] = MappingProxyType({})) -> E
             if isinstance(value, FunctionType):
                 held = [_content(cell) for cell in value.__closure__ or ()]
                 pending += [*held, value.__defaults__, value.__kwdefaults__]
-                if not _is_quiet(value.__globals__.get("__name__")):
+                home = value.__globals__.get("__name__")
+                if not (_is_quiet(home) or _is_installed(str(home).partition(".")[0])):
                     cells += zip(value.__closure__ or (), held, strict=True)
                     names.append((partial(getattr, value), "__defaults__", value.__defaults__))
                     if value.__kwdefaults__:
@@ -332,6 +335,14 @@ def _namespaces(value: Any) -> Iterator[Any]:
 
 def _is_quiet(module: Any) -> bool:
     return str(module).partition(".")[0] in _QUIET
+
+
+@lru_cache(maxsize=1024)
+def _is_installed(package: str) -> bool:
+    """Whether a package is one of the installed: its code is walked by nobody, it is large."""
+    module = sys.modules.get(package)
+    places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
+    return any({"site-packages", "dist-packages"} & set(Path(one).parts) for one in places if one)
 
 
 @lru_cache(maxsize=1024)

@@ -41,8 +41,8 @@ def jit(
     write into a few entries only of an array of more than 4 KiB, from which Python code takes
     numbers (``float(np.max(table))``; what traced operations read is always up to date); a write
     into an array of which both are true, once writing has proved to make no other program; an entry
-    of a container of more than 64, or of another kind (a deque), as long as the length stays. Pass
-    such things as arguments.
+    of a container of more than 64, or of another kind (a deque), as long as the length stays; what
+    functions of installed packages read. Pass such things as arguments.
 
     Python code may depend on values (``if x > 0``, ``while error > tol``, ``range(int(n))``). The
     program asks again what the code asked, and goes the way that it went; for an answer that is
