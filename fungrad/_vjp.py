@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fungrad._aval import Aval, StackAval, TupleAval
-from fungrad._expr import Expr, Literal, make_input, with_args
+from fungrad._expr import Expr, Input, Literal, make_input, with_args
 from fungrad._graph import Graph, cut, make_graph, substitute, topological
 from fungrad._masks import added, narrowed, passed, under
 from fungrad._primitive import INDEX, ZERO, Masked, Part, Unwritten, item
@@ -21,7 +21,7 @@ from fungrad._provenance import unrecorded
 from fungrad._tracer import Rewrite, Tracer
 from fungrad.errors import CotangentError, UnsupportedFunctionError
 from fungrad.ops.creation import full
-from fungrad.ops.elementwise import selected
+from fungrad.ops.elementwise import add, multiply, selected, subtract
 from fungrad.ops.indexing import is_scattered, scattered
 from fungrad.ops.reduction import sum_p
 from fungrad.ops.shape import astype_p, cast_like
@@ -217,13 +217,11 @@ def _transposed(node: Expr, wrt: Positions) -> Graph:
     count, back = len(graph.inputs), _pullback(graph, wrt, seeds)
     places = tuple(range(count, len(back.inputs)))
     twice = _pullback(back, places, tuple(range(len(wrt))))
-    # Inputs of `twice`: the operands, cotangents (linearity: unused), then tangents.
-    used = {arg for inner in twice.nodes for arg in inner.args}.union(twice.outputs)
-    if not used.isdisjoint(twice.inputs[count : len(back.inputs)]):
+    if not is_linear(back, places, twice):
         raise CotangentError(
             "forward mode transposes vjp rules, but one here is not linear in its cotangent, as "
-            "when it clips it; write: fg.grad or fg.vjp, or a rule for both modes by "
-            "fg.custom_jvp"
+            "when it clips it, adds to it or leaves it out; write: fg.grad or fg.vjp, or a rule "
+            "for both modes by fg.custom_jvp"
         )
     avals = [one.aval for one in (*graph.inputs, *twice.inputs[len(back.inputs) :])]
     trace = Rewrite(avals)
@@ -241,7 +239,36 @@ def _transposed(node: Expr, wrt: Positions) -> Graph:
     )
 
 
+def is_linear(graph: Graph, wrt: Positions, back: Graph) -> bool:
+    """Whether ``graph`` looks linear in the inputs ``wrt``; ``back`` is its pullback.
+
+    Then the pullback does not read these inputs, and nothing that is independent of them is added
+    to what is not. An array that is added may be zeros, which only a run can tell.
+    """
+    read = {arg for node in back.nodes for arg in node.args}.union(back.outputs)
+    if any(back.inputs[i] in read for i in wrt):
+        return False
+    dependent, zeros = active_nodes(graph, wrt), set[Expr]()
+    for node in graph.nodes:
+        numbers = [arg for arg in node.args if arg.aval.inexact or isinstance(arg, Literal)]
+        independent = [arg for arg in numbers if arg not in dependent]
+        zero = [arg for arg in independent if arg in zeros or _is_zero(arg)]
+        if node not in dependent:
+            if zero and (node.primitive is multiply or len(zero) == len(numbers)):
+                zeros.add(node)
+        elif node.primitive in (add, subtract) and not all(
+            arg in zero or isinstance(arg, Input) for arg in independent
+        ):
+            return False
+    return all(
+        out in dependent or out in zeros or _is_zero(out) or not out.aval.inexact
+        for out in graph.outputs
+    )
+
+
 def _is_zero(node: Expr) -> bool:
+    if isinstance(node, Literal):
+        return bool(node.value == 0)
     if node.primitive is full:
         value = dict(node.static)["value"]
         return bool(value == 0 and not np.signbit(np.real(value)))

@@ -260,6 +260,11 @@ def test_closures_over_traced_values_in_a_jvp_rule():
         (lambda p, t: ((p[0], p[0]), ("no", None)), CotangentError, "a tangent of type str"),
         (lambda p, t: ((p[0], p[0]), (t[0] ** 2, None)), CotangentError, "not linear in the tang"),
         (lambda p, t: ((p[0], p[0]), (np.abs(t[0]), None)), CotangentError, "f is not linear"),
+        (lambda p, t: ((p[0], p[0]), (np.cos(p[0]), None)), CotangentError, "f is not linear"),
+        (lambda p, t: ((p[0], p[0]), (p[0], None)), CotangentError, "f is not linear"),
+        (lambda p, t: ((p[0], p[0]), (np.ones(3), None)), CotangentError, "f is not linear"),
+        (lambda p, t: ((p[0], p[0]), (2 * t[0] + 1.0, None)), CotangentError, "f is not linear"),
+        (lambda p, t: ((p[0], p[0]), (t[0] - np.exp(p[0]), None)), CotangentError, "f is not lin"),
     ],
 )  # fmt: skip
 def test_wrong_jvp_rules(rule, error, match):
@@ -541,6 +546,39 @@ def test_stop_gradient_needs_no_rule():
     f = fg.custom_vjp(np.sin)
     close(fg.grad(lambda x: x * fg.stop_gradient(f(x)))(0.5), np.sin(0.5))
     close(fg.grad(lambda x: x * f(fg.stop_gradient(x)))(0.5), np.sin(0.5))
+
+
+@pytest.mark.parametrize(
+    "zero",
+    [
+        lambda p: None, lambda p: 0.0 * p, lambda p: np.zeros(3),
+        lambda p: np.zeros_like(p), lambda p: np.zeros_like(p) * np.exp(p),
+        lambda p: -np.zeros_like(p), lambda p: np.broadcast_to(0.0, (3,)),
+    ],
+)  # fmt: skip
+def test_zero_tangents_are_linear_however_written(zero):
+    f = with_jvp(lambda x: (x, 2 * x), lambda p, t: ((p[0], 2 * p[0]), (zero(p[0]), 2 * t[0])))
+    close(fg.jvp(f, (X,), (X,))[1], [0 * X, 2 * X])
+    close(fg.jit(fg.grad(lambda x: np.sum(f(x)[0] + f(x)[1])))(X), 2 + 0 * X)
+    if zero(X) is not None:
+        g = with_jvp(lambda x: x, lambda p, t: (p[0], zero(p[0]) + 3 * t[0]))
+        close(fg.grad(lambda x: np.sum(g(x)))(X), 3 + 0 * X)
+
+
+@pytest.mark.parametrize(
+    "backward",
+    [
+        lambda r, ct: (r,),
+        lambda r, ct: (ct + 1,),
+        lambda r, ct: (1.0,),
+        lambda r, ct: (ct - r * r,),
+    ],
+)
+def test_forward_mode_of_a_rule_that_leaves_its_cotangent_out(backward):
+    f = with_vjp(np.sin, lambda x: (np.sin(x), np.cos(x)), backward)
+    for wrap in (lambda h: h, fg.jit):
+        with pytest.raises(CotangentError, match=r"not linear in its cotangent"):
+            wrap(lambda x: fg.jvp(f, (x,), (1.0,)))(0.5)
 
 
 def test_forward_mode_needs_a_linear_rule():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from fungrad._aval import Aval, is_number_like
 from fungrad._containers import Aux, kinds
 from fungrad._tracer import Tracer
@@ -54,4 +56,6 @@ def fitted(part: Any, want: Aval, near: Tracer, what: str) -> Any:
             f"{what} of dtype {got.dtype}; write: one of dtype {want.dtype}, by "
             f".astype({want.dtype.name!r})"
         )
+    if not isinstance(part, Tracer) and not np.any(part):
+        return full_like(near, 0, want.shape, want.dtype)  # zeros that the program may know of
     return part

@@ -17,7 +17,7 @@ from fungrad._aval import Aval, make_aval
 from fungrad._graph import Graph
 from fungrad._tracer import Tracer
 from fungrad._tree import tree_map
-from fungrad._vjp import pullback
+from fungrad._vjp import is_linear, pullback
 from fungrad.custom._arguments import Call, Function
 from fungrad.custom._call import LazyRule, rearranged
 from fungrad.custom._fitting import fitted, matched
@@ -176,8 +176,7 @@ class Transposed(LazyRule):
         back = pullback(
             self.pushforward, self.tangents, tuple(range(len(self.pushforward.outputs)))
         )
-        read = {arg for node in back.nodes for arg in node.args}.union(back.outputs)
-        if not read.isdisjoint(back.inputs[self.operands : given]):
+        if not is_linear(self.pushforward, tuple(range(self.operands, given)), back):
             raise CotangentError(
                 f"the rule of {self.name} is not linear in the tangents; write: sums of products "
                 "of one tangent and something that depends on the primals only"
