@@ -137,6 +137,52 @@ def tangents_that_are_no_tuple():
     fg.jvp(lambda x: np.sum(x), X, X)
 
 
+@mistake(fg.errors.ArgumentError)
+def vjp_of_a_result():
+    """
+    vjp needs a function, but got a ndarray; write: fg.vjp(f, x), with f as it is and not a result
+    of it
+    """
+    fg.vjp(np.sin(X), X)
+
+
+@mistake(fg.errors.ArgumentError)
+def jvp_of_a_result():
+    """
+    jvp needs a function, but got a ndarray; write: fg.jvp(f, (x,), (tangent,)), with f as it is and
+    not a result of it
+    """
+    fg.jvp(np.sin(X), (X,), (X,))
+
+
+@mistake(fg.errors.ArgumentError)
+def hvp_of_a_result():
+    """
+    hvp needs a function, but got a float64; write: fg.hvp(f, (x,), (tangent,)), with f as it is and
+    not a result of it
+    """
+    fg.hvp(np.sum(X), (X,), (X,))
+
+
+@mistake(fg.errors.ArgumentError)
+def derivative_of_a_result():
+    """
+    derivative needs a function, but got a ndarray; write: fg.derivative(f)(x), with f as it is and
+    not a result of it
+    """
+    fg.derivative(np.sin(X))
+
+
+@mistake(fg.errors.ArgumentError)
+def one_cotangent_for_each_result():
+    """
+    a pullback takes one cotangent, of the structure of the function's result, but got 2; write:
+    pullback((a, b)) where the result is a tuple
+    """
+    _, pullback = fg.vjp(lambda x: (x * 2, x * 3), X)
+    pullback(X, X)
+
+
 @mistake(fg.errors.TreeMismatchError)
 def cotangent_in_a_tuple():
     """

@@ -109,13 +109,18 @@ def kind_of_result(out: Any) -> str:
     return f"{'an' if type(out).__name__[0] in 'aeiou' else 'a'} {type(out).__name__}"
 
 
-def check_function(f: Any, transform: str, argnums: Any = 0) -> None:
-    """Refuse at once what is no function, or an argument in the place of its position."""
+def check_callable(f: Any, transform: str, usage: str = "(f)(x)") -> None:
+    """Refuse at once what is no function."""
     if not callable(f):
         raise ArgumentError(
             f"{transform} needs a function, but got {kind_of_result(f)}; write: "
-            f"fg.{transform}(f)(x), with f as it is and not a result of it"
+            f"fg.{transform}{usage}, with f as it is and not a result of it"
         )
+
+
+def check_function(f: Any, transform: str, argnums: Any = 0) -> None:
+    """Refuse at once what is no function, or an argument in the place of its position."""
+    check_callable(f, transform)
     for number in argnums if isinstance(argnums, Sequence) else (argnums,):
         if not hasattr(number, "__index__"):
             raise ArgumentError(

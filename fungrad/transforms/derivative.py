@@ -26,6 +26,7 @@ from fungrad.errors import (
 from fungrad.ops.elementwise import stop_gradient as stop_gradient_p
 from fungrad.transforms._arguments import (
     Argnums,
+    check_callable,
     check_function,
     check_results,
     choose,
@@ -233,6 +234,7 @@ def derivative(f: Function, argnums: int = 0, holomorphic: bool = False) -> Func
         The alias is autograd's name. Griewank and Walther, Evaluating Derivatives, 2nd ed., SIAM
         2008, section 3.1.
     """
+    check_callable(f, "derivative")
 
     @explained
     @wraps(f)

@@ -20,6 +20,7 @@ from fungrad.compile import run
 from fungrad.errors import ArgumentError
 from fungrad.transforms._arguments import (
     Chosen,
+    check_callable,
     check_like,
     choose,
     differentiable_avals,
@@ -89,8 +90,13 @@ class Pullback(_Linear):
     __slots__ = ()
 
     @explained
-    def __call__(self, ct: Any) -> tuple[Any, ...]:
-        """The cotangents of the primals."""
+    def __call__(self, ct: Any, *more: Any) -> tuple[Any, ...]:
+        """The cotangents of the primals; ``more`` is there to be told what to write."""
+        if more:
+            raise ArgumentError(
+                "a pullback takes one cotangent, of the structure of the function's result, but "
+                f"got {1 + len(more)}; write: pullback((a, b)) where the result is a tuple"
+            )
         return self._applied(ct, "the cotangent", "the function's result")
 
 
@@ -108,6 +114,7 @@ class Pushforward(_Linear):
 def _traced(
     f: Function, primals: tuple[Any, ...], has_aux: bool, name: str
 ) -> tuple[Chosen, list[Aval], Traced]:
+    check_callable(f, name, "(f, (x,), (tangent,))" if name == "jvp" else "(f, x)")
     chosen = choose(f, primals, {}, range(len(primals)))
     avals = differentiable_avals(chosen, name)
     call = lambda leaves: split_aux(chosen.call(leaves), has_aux)
@@ -322,6 +329,7 @@ def hvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     References:
         Pearlmutter, Fast exact multiplication by the Hessian, Neural Computation 6, 1994.
     """
+    check_callable(f, "hvp", "(f, (x,), (tangent,))")
     primals = _as_tuple(primals, "hvp", "primals")
     argnums = 0 if len(primals) == 1 else range(len(primals))
     return _jvp("hvp", grad(f, argnums), primals, tangents, False)[1]
