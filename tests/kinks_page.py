@@ -241,7 +241,7 @@ RULES = (
         np.prod(x) | ([0, 2],) | ([0, 0],)
         np.cumprod(x)[1] | ([0, 2],) | ([0, 0],)
         np.linalg.det(x) | ([[0, 0], [0, 0]],) | ([[0, 1], [0, 2]],)
-        np.hypot(x, y) | inf, 1.0 | inf, inf
+        np.hypot(x, y) | inf, 1.0 | -inf, 1.0 | inf, inf
         np.logaddexp(x, y) | inf, -inf | -inf, 1.0 | inf, 1.0
         fg.nn.logsumexp(x) | ([-inf, 1],) | ([inf, 1],)
         fg.nn.softmax(x)[0] | ([-inf, 1],) | ([-inf, -inf],)
@@ -273,7 +273,7 @@ RULES = (
         np.sqrt(x) | 0.0
         np.cbrt(x) | 0.0
         x ** 0.5 | 0.0
-        np.power(x, y) | 0.0, 0.5 | 2.0, inf
+        np.power(x, y) | 0.0, 0.5 | 2.0, inf | inf, 0.0
         np.log(x) | 0.0
         np.log2(x) | 0.0
         np.log10(x) | 0.0
@@ -313,6 +313,7 @@ RULES = (
         np.sin(x) | inf
         np.divide(x, y) | 0.0, 0.0
         np.power(x, y) | -2.0, 2.0
+        (-2.0) ** x | 2.0
         sc.gamma(x) | -1.0
         sc.gammaln(x) | -1.0
         np.sqrt(np.sum(x * x)) | ([0, 0],)

@@ -67,8 +67,8 @@ def _matmul_batch(batched: tuple[bool, bool], size: int, a: Any, b: Any) -> Any:
     if first and not second and b.ndim <= 2:  # every row times the same: one product
         rows = a if a.ndim == 2 else _rows(a)
         return np.matmul(rows, b).reshape((*a.shape[:-1], *b.shape[1:]))
-    if column and not first and a.ndim <= 2:  # the columns are the rows of a transposed product
-        return np.matmul(b, a.T)
+    if column and not first and a.ndim == 1:  # every column times the same: one product
+        return np.matmul(b, a)
     if row and column and a.dtype.kind != "c" != b.dtype.kind:
         return vecdot_p(a, b)
     a = np.expand_dims(a, -2) if row else a
