@@ -581,6 +581,13 @@ def test_forward_mode_of_a_rule_that_leaves_its_cotangent_out(backward):
             wrap(lambda x: fg.jvp(f, (x,), (1.0,)))(0.5)
 
 
+def test_the_value_is_that_of_the_function():
+    f = with_vjp(lambda x: 1.0 * x, lambda x: (5.0 * x, None), lambda r, ct: (ct,))
+    for wrap in (lambda h: h, fg.jit):
+        close(wrap(fg.value_and_grad(f))(2.0), [2.0, 1.0])
+    close(fg.vjp(f, 2.0)[0], 2.0)
+
+
 def test_forward_mode_needs_a_linear_rule():
     clipped = with_vjp(lambda x: x, lambda x: (x, None), lambda r, ct: (np.clip(ct, -1, 1),))
     assert float(fg.grad(lambda x: 10 * clipped(x))(3.0)) == 1.0

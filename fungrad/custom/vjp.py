@@ -22,10 +22,11 @@ from fungrad.errors import CotangentError
 def custom_vjp(f: Function, nondiff_argnums: int | Sequence[int] = ()) -> CustomVJP:
     r"""A function whose derivative is what you say it is, by a rule for reverse mode.
 
-    Differentiating calls ``forward`` in the place of :math:`y = f(x)`, and ``backward`` with the
-    cotangent :math:`\bar y` of the result, for the cotangents :math:`\bar x = \bar y^T \partial f /
-    \partial x` of the arguments. The rule is written in NumPy, so it is differentiated itself for
-    higher orders, batched by ``vmap`` and transposed for ``jvp``: forward mode works as well.
+    Differentiating calls ``forward`` for the residuals, and ``backward`` with them and the cotangent
+    :math:`\bar y` of the result, for the cotangents :math:`\bar x = \bar y^T \partial f / \partial
+    x` of the arguments; the value is always that of ``f``. The rule is written in NumPy, so it is
+    differentiated itself for higher orders, batched by ``vmap`` and transposed for ``jvp``: forward
+    mode works as well, where ``backward`` is linear in :math:`\bar y`.
 
     Args:
         f: a pure function of pytrees of arrays of any shapes.
@@ -42,7 +43,7 @@ def custom_vjp(f: Function, nondiff_argnums: int | Sequence[int] = ()) -> Custom
 
     Raises:
         CotangentError: ``backward`` returned a wrong number of cotangents, or one of another shape
-            or dtype than its argument.
+            or dtype than its argument; or forward mode is asked of one that is not linear.
         TreeMismatchError: a cotangent or the result of ``forward`` has another structure.
         UnsupportedFunctionError: a derivative is taken, but there is no rule.
 
