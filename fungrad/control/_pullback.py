@@ -24,7 +24,12 @@ from fungrad._primitive import ZERO
 from fungrad._tracer import Trace, Tracer
 from fungrad.control._layout import Spec, inputs_below, is_zero, positions, rebuilt
 from fungrad.ops.creation import full
+from fungrad.ops.elementwise import add, divide, multiply, negative, square, subtract
 from fungrad.ops.stacks import stack_zeros
+
+_ARITHMETIC = {add, divide, multiply, negative, square, subtract}
+_ENTRIES = 256
+"""From how many entries on the arithmetic is faster than the memory."""
 
 
 def loop_vjp(
@@ -208,8 +213,9 @@ class Sources:
                     stored[node] = None
 
         take(needed)
-        # What the loop itself does not compute can as well be computed in the backward pass, if
-        # that takes no more values than this one.
+        # What follows by arithmetic from values that are kept anyway is not kept. What the loop
+        # itself does not compute can as well be computed in the backward pass, if that takes no
+        # more values than this one.
         computed = set(spec.body.nodes)
         again = True
         while again:
@@ -217,7 +223,11 @@ class Sources:
             for node in list(stored):
                 missing = [x for x in node.args if x not in seen and by_step.get(x) == 3]
                 size = sum(x.aval.size for x in missing)
-                if node not in computed and _is_cheap(node, 2, spec) and size <= node.aval.size:
+                if node in computed:
+                    cheap = not missing and _is_arithmetic(node)
+                else:
+                    cheap = size <= node.aval.size and _is_cheap(node, 2, spec)
+                if cheap:
                     del stored[node]
                     take(node.args)
                     again = True
@@ -232,6 +242,11 @@ def _is_cheap(node: Expr, kind: int, spec: Spec) -> bool:
         return node.args[0].aval.size <= node.aval.size
     # Of items alone, so that the transpose of a backward pass keeps nothing.
     return kind == 2 and node.primitive.elementwise
+
+
+def _is_arithmetic(node: Expr) -> bool:
+    """Whether to compute it takes no longer than to keep it: writing, reading, new memory."""
+    return node.primitive in _ARITHMETIC and node.aval.size >= _ENTRIES
 
 
 def _zeros(trace: Trace, aval: Aval) -> Tracer:
