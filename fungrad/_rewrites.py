@@ -7,6 +7,7 @@ and double transposes go; ``x * 0`` and ``x + 0`` stay: NaN, infinity and -0.0 w
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Set
 from functools import lru_cache
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 from fungrad._aval import Aval
 from fungrad._evaluate import apply
 from fungrad._expr import Expr, Literal, make_literal, with_args
+from fungrad._graph import topological
 from fungrad._primitive import Primitive
 from fungrad._tracer import Rewrite as RewriteTrace
 from fungrad._tracer import Tracer, run_in
@@ -34,11 +36,26 @@ def rewritten(node: Expr, uses: Uses, without: Set[str] = frozenset()) -> Expr:
         for rewrite in _applicable(node.primitive, frozenset(without)):
             better = rewrite(node, uses)
             if better is not None:
-                node = better
+                inlined = rewrite is _inlined_value
+                node = _rewritten_inside(better, node.args, uses, without) if inlined else better
                 break
         else:
             return node
     return node
+
+
+def _rewritten_inside(
+    made: Expr, operands: tuple[Expr, ...], uses: Uses, without: Set[str]
+) -> Expr:
+    """The operations of ``made`` between itself and the operands, rewritten; not yet itself."""
+    parts = topological([made], set(operands))
+    readers = Counter([arg for part in parts for arg in part.args])
+    inside = {arg: uses.get(arg, 0) + count for arg, count in readers.items()}
+    new: dict[Expr, Expr] = {}
+    for part in parts:
+        plain = with_args(part, tuple([new.get(arg, arg) for arg in part.args]))
+        new[part] = plain if part is made else rewritten(plain, inside, without)
+    return new.get(made, made)
 
 
 @lru_cache(maxsize=4096)
@@ -343,6 +360,36 @@ def _sign_into_constant(node: Expr, uses: Uses) -> Expr | None:
     return None
 
 
+def _minus_once(node: Expr, uses: Uses) -> Expr | None:
+    """``-1 * x → -x``, which other rewrites know."""
+    if node.aval.dtype.kind != "f":
+        return None
+    for factor, other in (node.args, node.args[::-1]):
+        if _number(factor) == -1 and _same(node, other) and not isinstance(other, Literal):
+            return _build(elementwise.negative, (other,), node.aval.weak)
+    return None
+
+
+def _even(node: Expr, uses: Uses) -> Expr | None:
+    """``|-x| → |x|``, ``(-x)² → x²``."""
+    arg = node.args[0]
+    if arg.primitive is not elementwise.negative or arg.aval.dtype.kind != "f":
+        return None
+    return with_args(node, arg.args) if _same(arg, arg.args[0]) else None
+
+
+def _mirrored(mirror: Primitive) -> Rewrite:
+    """``-x ≥ 0 → x ≤ 0``, and so for other comparisons."""
+
+    def rewrite(node: Expr, uses: Uses) -> Expr | None:
+        arg, bound = node.args
+        if arg.primitive is not elementwise.negative or arg.aval.dtype.kind != "f":
+            return None
+        return _rebuilt(node, mirror, arg.args[0], bound) if _number(bound) == 0 else None
+
+    return rewrite
+
+
 # --- sums of what was written into zeros -----------------------------------------------------------
 
 
@@ -428,9 +475,13 @@ PASSES: dict[str, dict[Primitive | None, tuple[Rewrite, ...]]] = {
     "signs": {
         elementwise.add: (_sum_of_negative,),
         elementwise.subtract: (_difference_of_negative,),
-        elementwise.multiply: (_sign_into_constant,),
+        elementwise.multiply: (_minus_once, _sign_into_constant),
         elementwise.divide: (_sign_into_constant,),
         elementwise.negative: (_sign_into_constant,),
+        elementwise.absolute: (_even,),
+        elementwise.square: (_even,),
+        elementwise.greater_equal: (_mirrored(elementwise.less_equal),),
+        elementwise.less_equal: (_mirrored(elementwise.greater_equal),),
     },
     "scatters": {elementwise.add: (_sum_of_scatters,)},
     "calls": {None: (_inlined_value,)},

@@ -81,6 +81,10 @@ SIGNS = {
     "-a / 3 - -0.0": lambda a, b: -a / 3 - -0.0,
     "0.0 * -a": lambda a, b: 0.0 * -a,
     "-np.zeros * a": lambda a, b: np.zeros_like(a) * -a,
+    "-1.0 * a + b": lambda a, b: -1.0 * a + b,
+    "a * -1 - b": lambda a, b: a * -1 - b,
+    "abs(-a) + (-b)**2": lambda a, b: np.abs(-a) + np.square(-b),
+    "-a >= 0": lambda a, b: (-a >= 0) + (-b <= 0.0),
     "twice": lambda a, b: (lambda p: p + (a + p))(-a * b),
 }
 ZEROS = np.array([0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 5e-324, 1e308, -3.5])
@@ -97,6 +101,23 @@ def test_signs_of_zero_survive(name, dtype):
         want, jitted = SIGNS[name](a, b), fg.jit(SIGNS[name])
         for _ in range(3):
             same_bits(jitted(a, b), want, name)
+
+
+def test_mirrored_sigmoids_share_their_exponential():
+    f = lambda x: fg.nn.sigmoid(x) * fg.nn.sigmoid(-x)
+    counted = names(f, x)
+    assert counted.count("exp") == 1
+    assert "negative" not in names(lambda x: -x >= 0, x)
+    want = f(ZEROS)
+    for _ in range(3):
+        same_bits(fg.jit(f)(ZEROS), want, "mirrored")
+
+
+def test_high_derivatives_of_tanh_stay_small():
+    f = np.tanh
+    for _ in range(4):
+        f = fg.grad(lambda x, f=f: np.sum(f(x)))
+    assert len(names(f, x)) < 16
 
 
 def test_scattered_zeros_keep_their_signs():

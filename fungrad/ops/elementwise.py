@@ -129,14 +129,14 @@ special_answers["expit"] = sigmoid
 
 sin = elementwise(np.sin, lambda y, a: (np.cos(a),))
 cos = elementwise(np.cos, lambda y, a: (-np.sin(a),))
-tan = elementwise(np.tan, lambda y, a: (1 + y * y,))
+tan = elementwise(np.tan, lambda y, a: (1 + np.square(y),))
 arcsin = elementwise(np.arcsin, lambda y, a: (1 / np.sqrt((1 - a) * (1 + a)),))
 arccos = elementwise(np.arccos, lambda y, a: (-1 / np.sqrt((1 - a) * (1 + a)),))
 arctan = elementwise(np.arctan, lambda y, a: (np.square(1 / _hypotenuse(a)),))
 sinh = elementwise(np.sinh, lambda y, a: (np.cosh(a),))
 cosh = elementwise(np.cosh, lambda y, a: (np.sinh(a),))
 # 1 - y*y loses relative accuracy for |a| > 5; 1/cosh(a)**2 would cost another transcendental.
-tanh = elementwise(np.tanh, lambda y, a: (1 - y * y,))
+tanh = elementwise(np.tanh, lambda y, a: (1 - np.square(y),))
 arcsinh = elementwise(np.arcsinh, lambda y, a: (1 / _hypotenuse(a),))
 arccosh = elementwise(np.arccosh, lambda y, a: (1 / (np.sqrt(a - 1) * np.sqrt(a + 1)),))
 arctanh = elementwise(np.arctanh, lambda y, a: (1 / ((1 - a) * (1 + a)),))
@@ -322,12 +322,14 @@ def imag(val: Any) -> Any:
 
 for _ufunc in (
     np.floor, np.ceil, np.trunc, np.rint, np.floor_divide, np.signbit,
-    np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal,
+    np.equal, np.not_equal, np.less, np.greater,
     np.logical_and, np.logical_or, np.logical_xor, np.logical_not,
     np.isnan, np.isfinite, np.isinf,
     np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert,
 ):  # fmt: skip
     elementwise(_ufunc, ZERO)
+less_equal = elementwise(np.less_equal, ZERO)
+greater_equal = elementwise(np.greater_equal, ZERO)
 
 
 def identity_value(x: Any) -> Any:
