@@ -98,6 +98,15 @@ def test_a_value_that_is_no_numpy_code_is_refused():
         fg.export_source(lambda x: mine(x), x)
 
 
+def test_loops_and_branches_are_refused():
+    loop = lambda x: fg.scan(lambda c, _: (np.sin(c), None), x, None, length=9)[0]
+    with pytest.raises(UnsupportedFunctionError, match="exporting loop, .*write a Python loop"):
+        fg.export_source(fg.grad(loop), 1.0)
+    branch = lambda x: fg.cond(x > 0, np.sin, np.cos, x)
+    with pytest.raises(UnsupportedFunctionError, match="exporting switch, .*np.where for a branch"):
+        fg.export_source(branch, 1.0)
+
+
 # --- explain -------------------------------------------------------------------------------------
 
 

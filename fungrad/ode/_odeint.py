@@ -45,7 +45,7 @@ def odeint(
     vector and its slope are kept for each step. With ``adjoint=True``, reverse mode integrates the
     adjoint equation :math:`\dot\lambda = -\lambda^T \partial f / \partial y` backwards in time
     instead, and keeps the solution at ``ts`` only; its result has an error of the order of the
-    tolerances.
+    tolerances. Forward mode (``jvp``, ``hvp``) needs ``adjoint=False``.
 
     Args:
         f: ``(y, t, *args) -> dy/dt``, a pure function; ``y`` and the result are pytrees of one
@@ -63,6 +63,7 @@ def odeint(
         ``ts``.
 
     Raises:
+        CotangentError: forward mode through ``adjoint=True``.
         IntegrationError: a time was not reached, by too many steps or because they became too
             short; also raised when a jitted program runs.
         ArgumentError: ``ts`` is no sequence of growing or falling numbers; a tolerance is not
