@@ -17,6 +17,9 @@ from fungrad._intern import bits_key
 from fungrad._primitive import kind_of, promoted_dtypes
 from fungrad.compile.blocks import halves, rows
 
+BUILTINS = {"__import__": __import__}
+"""What of Python's builtins programs see: what CPython 3.13 itself imports with when NumPy warns."""
+
 
 class Constants:
     """What one program refers to.
@@ -28,7 +31,7 @@ class Constants:
     """
 
     def __init__(self) -> None:
-        self.namespace: dict[str, Any] = {"np": np, "__builtins__": {}}
+        self.namespace: dict[str, Any] = {"np": np, "__builtins__": BUILTINS}
         self.notes: list[str] = []
         self.origins: dict[str, Any] = {}
         self._names: dict[Any, str] = {}

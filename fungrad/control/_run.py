@@ -20,6 +20,7 @@ from fungrad._expr import Expr, Input, Literal
 from fungrad._graph import make_graph, substitute
 from fungrad._primitive import primitive_named
 from fungrad._provenance import recording
+from fungrad.compile.constants import BUILTINS
 from fungrad.compile.run import MAX_VARIANTS, program
 from fungrad.compile.source import pieces
 from fungrad.control._layout import Spec
@@ -127,7 +128,10 @@ class Driver:
         if recording() is not None or len(graph.nodes) > _MAX_INLINED:
             values = [f"u{i}" for i in range(len(graph.outputs))]
             lines = [f"{', '.join(values)}, = step({', '.join(inputs)})"] if values else []
-            namespace: dict[str, Any] = {"__builtins__": {}, "step": self._step.variant(contiguous)}
+            namespace: dict[str, Any] = {
+                "__builtins__": BUILTINS,
+                "step": self._step.variant(contiguous),
+            }
             source = []
         else:
             parts = pieces(graph, contiguous)
