@@ -1,30 +1,18 @@
 """Forward mode without forward rules: a jitted ``jvp`` against value and tangent by hand.
 
-Run with ``python tests/benchmarks/forward_mode.py``. It prints, for each function and size, the time
+Run with ``python -m tests.benchmarks.forward_mode``. It prints, for each function and size, the time
 of both and their ratio. By hand means NumPy that computes common factors once and reuses its
 temporaries; fungrad derives the same program by transposing the pullback.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from timeit import default_timer
 from typing import Any
 
 import numpy as np
 
 import fungrad as fg
-
-
-def best(f: Callable[[], Any], seconds: float = 0.5) -> float:
-    """The least time of a call, in seconds."""
-    f(), f(), f()
-    least, end = float("inf"), default_timer() + seconds
-    while default_timer() < end:
-        start = default_timer()
-        f()
-        least = min(least, default_timer() - start)
-    return least
+from tests.benchmarks.clock import best
 
 
 def bump(x: Any) -> Any:

@@ -1,30 +1,18 @@
 """Per-example gradients: ``vmap(grad(loss), (None, 0, 0))`` against matrix products by hand.
 
-Run with ``python tests/benchmarks/per_example.py``. It prints, for each network, the time of both
+Run with ``python -m tests.benchmarks.per_example``. It prints, for each network, the time of both
 and their ratio; by hand means one batched product for each layer and direction, in NumPy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
-from timeit import default_timer
 from typing import Any
 
 import numpy as np
 
 import fungrad as fg
-
-
-def best(f: Callable[[], Any], seconds: float = 0.5) -> float:
-    """The least time of a call, in seconds."""
-    f(), f(), f()
-    least, end = float("inf"), default_timer() + seconds
-    while default_timer() < end:
-        start = default_timer()
-        f()
-        least = min(least, default_timer() - start)
-    return least
+from tests.benchmarks.clock import best
 
 
 def loss(params: list[Any], x: Any, y: Any) -> Any:
