@@ -6,22 +6,23 @@ returns is summed over the axes along which its operand was broadcast, as visibl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import reduce
 from typing import Any
 
 import numpy as np
 
 from fungrad._aval import Aval, StackAval, TupleAval
-from fungrad._expr import Expr, Input, Literal, make_input, with_args
+from fungrad._expr import Expr, Literal, make_input, with_args
 from fungrad._graph import Graph, cut, make_graph, substitute, topological
+from fungrad._linearity import active_nodes, is_linear, is_zero
 from fungrad._masks import added, narrowed, passed, under
 from fungrad._primitive import INDEX, ZERO, Masked, Part, Unwritten, item
 from fungrad._provenance import unrecorded
 from fungrad._tracer import Rewrite, Tracer
 from fungrad.errors import CotangentError, UnsupportedFunctionError
 from fungrad.ops.creation import full
-from fungrad.ops.elementwise import add, multiply, selected, subtract
+from fungrad.ops.elementwise import selected
 from fungrad.ops.indexing import is_scattered, scattered
 from fungrad.ops.reduction import sum_p
 from fungrad.ops.shape import astype_p, cast_like
@@ -183,7 +184,7 @@ def _push(trace: Rewrite, node: Expr, tangents: dict[Expr, Any], rules: dict[Any
         if trace.recording is not None:
             trace.recording.built(used[inner])
     pushed = [used.get(out, out) for out in rule.outputs]
-    results = [None if _is_zero(out) else Tracer(trace, out) for out in pushed]
+    results = [None if is_zero(out) else Tracer(trace, out) for out in pushed]
     if isinstance(node.aval, TupleAval):
         tangents[node] = {i: out for i, out in enumerate(results) if out is not None}
     elif results[0] is not None:
@@ -239,42 +240,6 @@ def _transposed(node: Expr, wrt: Positions) -> Graph:
     )
 
 
-def is_linear(graph: Graph, wrt: Positions, back: Graph) -> bool:
-    """Whether ``graph`` looks linear in the inputs ``wrt``; ``back`` is its pullback.
-
-    Then the pullback does not read these inputs, and nothing that is independent of them is added
-    to what is not. An array that is added may be zeros, which only a run can tell.
-    """
-    read = {arg for node in back.nodes for arg in node.args}.union(back.outputs)
-    if any(back.inputs[i] in read for i in wrt):
-        return False
-    dependent, zeros = active_nodes(graph, wrt), set[Expr]()
-    for node in graph.nodes:
-        numbers = [arg for arg in node.args if arg.aval.inexact or isinstance(arg, Literal)]
-        independent = [arg for arg in numbers if arg not in dependent]
-        zero = [arg for arg in independent if arg in zeros or _is_zero(arg)]
-        if node not in dependent:
-            if zero and (node.primitive is multiply or len(zero) == len(numbers)):
-                zeros.add(node)
-        elif node.primitive in (add, subtract) and not all(
-            arg in zero or isinstance(arg, Input) for arg in independent
-        ):
-            return False
-    return all(
-        out in dependent or out in zeros or _is_zero(out) or not out.aval.inexact
-        for out in graph.outputs
-    )
-
-
-def _is_zero(node: Expr) -> bool:
-    if isinstance(node, Literal):
-        return bool(node.value == 0)
-    if node.primitive is full:
-        value = dict(node.static)["value"]
-        return bool(value == 0 and not np.signbit(np.real(value)))
-    return node.primitive is stack_zeros
-
-
 def _like(ct: Any, aval: Aval) -> Any:
     return ct if isinstance(ct.aval, StackAval) else cast_like(ct, aval)
 
@@ -310,20 +275,6 @@ def _full(trace: Rewrite, aval: Aval, value: int) -> Tracer:
     if isinstance(aval, StackAval):
         return trace.constant(stack_zeros, aval=aval)
     return trace.constant(full, shape=aval.shape, value=value, dtype=aval.dtype)
-
-
-def active_nodes(graph: Graph, wrt: Iterable[int]) -> set[Expr]:
-    """The nodes through which the outputs depend, differentiably, on inputs ``wrt``."""
-    active: set[Expr] = {graph.inputs[i] for i in wrt}
-    for node in graph.nodes:
-        assert node.primitive is not None
-        if (
-            node.primitive.vjp is not ZERO
-            and node.aval.inexact
-            and not active.isdisjoint(node.args)
-        ):
-            active.add(node)
-    return active
 
 
 def _backward(trace: Rewrite, graph: Graph, wrt: Positions, seeds: dict[int, Tracer]) -> list[Expr]:

@@ -7,11 +7,12 @@ under test, except that a second derivative is compared with differences of the 
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, combinations, product
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import numpy as np
@@ -49,9 +50,10 @@ def same_bits(got: Any, want: Any, what: str) -> None:
 
 
 def alike(got: Any, want: Any, what: str) -> None:
-    """Equal dtype and shape."""
+    """Equal dtype and shape; which of its bytes comes first in memory is not part of a dtype here."""
     got, want = np.asarray(got), np.asarray(want)
-    assert (got.dtype, got.shape) == (want.dtype, want.shape), (
+    one, other = (x.dtype.newbyteorder("=") for x in (got, want))
+    assert (one, got.shape) == (other, want.shape), (
         f"{what}: {got.dtype}{got.shape}, not {want.dtype}{want.shape}"
     )
 
@@ -95,6 +97,8 @@ def normal_like(rng: np.random.Generator, x: Any) -> Any:
 
 # --- layouts -------------------------------------------------------------------------------------
 
+FOREIGN: Literal["<", ">"] = ">" if sys.byteorder == "little" else "<"
+
 
 def _spread(a: Any, step: int) -> Any:
     room = np.zeros(tuple(n * abs(step) for n in a.shape), a.dtype)
@@ -115,6 +119,7 @@ LAYOUTS: dict[str, Callable[[Any], Any]] = {
     "every second": lambda a: _spread(a, 2),
     "backwards": lambda a: _spread(a, -1),
     "read-only": _locked,
+    "byte-swapped": lambda a: a.astype(a.dtype.newbyteorder(FOREIGN)),
 }
 """The same values, differently laid out in memory."""
 
@@ -400,6 +405,54 @@ def check_gradient_dtypes(row: Row, record: Primitive) -> None:
                 CELLS["gradient dtype"] += 1
 
 
+def check_layouts(row: Row, record: Primitive) -> None:
+    """Derivatives are those of contiguous arrays, however operands, tangents, cotangents lie."""
+    for case in row.cases:
+        if not _differentiable(row, case, None):
+            continue
+        operands = case.sample(18)
+        posed = problem(row, case, operands)
+        rng = np.random.default_rng(19)
+        ct = normal_like(rng, posed.function(*posed.primals))
+        tangents = tuple(normal_like(rng, x) for x in posed.primals)
+        want = _derivatives(posed, ct, tangents)
+        for layout, arrange in LAYOUTS.items():
+            laid = [arrange(x) for x in (*operands, ct, *tangents)]
+            arranged = problem(row, case, laid[: len(operands)])
+            new_ct, new_tangents = laid[len(operands)], tuple(laid[len(operands) + 1 :])
+            what = f"{record.name}, {case.label}, {layout}"
+            for run in range(2):
+                got = _derivatives(arranged, new_ct, new_tangents, fg.jit if run else None)
+                _all_near(got, want, f"{what}, {'jitted' if run else 'interpreted'}", row)
+                CELLS["layout"] += 1
+
+
+def _derivatives(posed: Problem, ct: Any, tangents: Any, way: Any = None) -> list[Any]:
+    """The cotangents of all operands, then the tangent of the value."""
+    function = posed.function if way is None else way(posed.function)
+    cotangents = fg.vjp(function, *posed.primals)[1](ct)
+    return [*cotangents, fg.jvp(function, posed.primals, tangents)[1]]
+
+
+def check_checkpoint(row: Row, record: Primitive) -> None:
+    """A function that is computed again on the way back has the derivatives that it has."""
+    for case, dtype in _differentiable_cases(row):
+        posed = problem(row, case, case.sample(20, dtype))
+        rng = np.random.default_rng(21)
+        ct = normal_like(rng, posed.function(*posed.primals))
+        tangents = tuple(normal_like(rng, x) for x in posed.primals)
+        want = _derivatives(posed, ct, tangents)
+        got = _derivatives(posed, ct, tangents, fg.checkpoint)
+        _all_near(got, want, f"{record.name}, {case.label}, {dtype}, checkpoint", row)
+        CELLS["checkpoint"] += 1
+
+
+def _all_near(got: Sequence[Any], want: Sequence[Any], what: str, row: Row) -> None:
+    for place, (a, b) in enumerate(zip(got, want, strict=True)):
+        alike(a, b, f"{what}, {place}")
+        near(a, b, f"{what}, {place}", row.rounding * roundoff(b))
+
+
 def _cotangents(posed: Problem, ct: Any = None) -> tuple[tuple[Any, ...], Any]:
     value, pull = fg.vjp(posed.function, *posed.primals)
     ct = normal_like(np.random.default_rng(10), value) if ct is None else ct
@@ -678,6 +731,8 @@ CHECKS: dict[str, Callable[[Row, Primitive], None]] = {
     "first_order": check_first_order,
     "second_order": check_second_order,
     "gradient_dtypes": check_gradient_dtypes,
+    "layouts": check_layouts,
+    "checkpoint": check_checkpoint,
     "batch": check_batch,
     "compiled": check_compiled,
 }

@@ -196,3 +196,18 @@ def test_the_benchmark_prints_a_table(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 + 8
     assert lines[2].startswith("| 4 | plain | no |")
+
+
+def test_parts_that_are_surely_zero_are_zero_in_forward_mode_too():
+    a = np.array([[2.0, 1.0], [0.5, 3.0]])
+    sign = fg.checkpoint(lambda a: np.linalg.slogdet(a)[0])
+    assert fg.jvp(sign, (a,), (a,)) == (1.0, 0.0)
+    empty = fg.checkpoint(lambda a: np.linalg.slogdet(a)[1])
+    assert fg.jvp(empty, (np.zeros((0, 0)),), (np.zeros((0, 0)),)) == (0.0, 0.0)
+
+
+def test_functions_of_zeros_need_not_be_zero():
+    x = np.array([1.0, 2.0])
+    f = lambda x: np.sum(np.cos(np.zeros_like(x)) * x)
+    assert np.all(fg.grad(fg.checkpoint(f))(x) == 1)
+    assert fg.jvp(fg.checkpoint(f), (x,), (x,))[1] == 3

@@ -681,3 +681,11 @@ def test_bad_nondiff_argnums():
     f = fg.custom_vjp(np.sin, nondiff_argnums=3)
     with pytest.raises(ArgumentError, match=r"nondiff_argnums=3 of sin.*1 positional"):
         f(1.0)
+
+
+def test_a_constant_of_zeros_that_is_not_zero_is_seen_in_a_pushforward():
+    """``cos`` of zeros is ones: what is added to a cotangent makes the rule affine, not linear."""
+    f = fg.custom_vjp(np.sin)
+    f.defvjp(lambda x: (np.sin(x), x), lambda x, ct: (ct * np.cos(x) + np.cos(np.zeros_like(x)),))
+    with pytest.raises(CotangentError, match="not linear in its cotangent"):
+        fg.jvp(f, (1.0,), (1.0,))

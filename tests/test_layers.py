@@ -19,7 +19,7 @@ ROWS = (
     {"_protocols", "_tracer"},
     {"ops"},
     {"_trace"},
-    {"_masks", "_vjp", "_batch", "_diagonal", "_jacobian", "_rewrites", "_simplify"},
+    {"_linearity", "_masks", "_vjp", "_batch", "_diagonal", "_jacobian", "_rewrites", "_simplify"},
     {"compile"},
     {"control", "custom"},
     {"transforms"},

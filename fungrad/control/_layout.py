@@ -16,9 +16,6 @@ from fungrad._batch import batch
 from fungrad._codec import record
 from fungrad._expr import Expr, Input, make_input, with_args
 from fungrad._graph import Graph, make_graph, substitute, topological
-from fungrad._tracer import Tracer
-from fungrad.ops.creation import full
-from fungrad.ops.stacks import stack_zeros
 
 
 @record
@@ -120,13 +117,6 @@ def batch_some(
         for new, old, flag in zip(wide.outputs, graph.outputs, flags, strict=True)
     ]
     return make_graph([node.aval for node in wide.inputs], outputs), flags
-
-
-def is_zero(ct: Tracer) -> bool:
-    node = ct._expr
-    return node.primitive is stack_zeros or (
-        node.primitive is full and not dict(node.static)["value"]
-    )
 
 
 def with_inputs(graph: Graph, avals: Sequence[Aval], places: Sequence[int]) -> Graph:

@@ -20,9 +20,10 @@ from fungrad import _vjp
 from fungrad._aval import Aval, StackAval
 from fungrad._expr import Expr, Input, Literal, make_input
 from fungrad._graph import Graph, make_graph, topological
+from fungrad._linearity import active_nodes, is_zero
 from fungrad._primitive import ZERO
 from fungrad._tracer import Trace, Tracer
-from fungrad.control._layout import Spec, inputs_below, is_zero, positions, rebuilt
+from fungrad.control._layout import Spec, inputs_below, positions, rebuilt
 from fungrad.ops.creation import full
 from fungrad.ops.elementwise import add, divide, multiply, negative, square, subtract
 from fungrad.ops.stacks import stack_zeros
@@ -38,7 +39,7 @@ def loop_vjp(
     """The vjp rule of ``loop``."""
     body, count = spec.body, spec.carries
     given = ct[: len(body.outputs)]
-    present = [part is not None and not is_zero(part) for part in given]
+    present = [part is not None and not is_zero(part._expr) for part in given]
     flow = Flow.of(spec, list(wanted[spec.counted :]), present)
     if not flow.seeds:
         return (ZERO,) * len(operands)
@@ -137,7 +138,7 @@ class Flow:
         first_item, first_constant = spec.carries, spec.carries + spec.items
         varying = {i for i in positions(wanted) if body.inputs[i].aval.inexact}
         while True:  # a carry may vary only after as many steps as there are carries
-            active = _vjp.active_nodes(body, varying)
+            active = active_nodes(body, varying)
             more = {i for i in range(spec.carries) if body.outputs[i] in active} - varying
             if not more:
                 break

@@ -22,9 +22,10 @@ from fungrad._batch import batch
 from fungrad._evaluate import as_operand
 from fungrad._expr import make_input
 from fungrad._graph import Graph, make_graph
+from fungrad._linearity import is_zero
 from fungrad._primitive import ZERO, Primitive, Same, items, primitive
 from fungrad.compile.run import program
-from fungrad.control._layout import batch_some, inputs_below, is_zero, positions, with_inputs
+from fungrad.control._layout import batch_some, inputs_below, positions, with_inputs
 from fungrad.errors import UnsupportedFunctionError
 from fungrad.ops.stacks import batched_aval
 
@@ -96,7 +97,7 @@ def switch_vjp(
     size: int | None,
 ) -> tuple[Any, ...]:
     """The vjp rule of ``switch``."""
-    seeds = tuple([i for i, part in enumerate(ct) if part is not None and not is_zero(part)])
+    seeds = tuple([i for i, part in enumerate(ct) if part is not None and not is_zero(part._expr)])
     wrt = tuple(positions(wanted[1:]))
     if not seeds:
         return (ZERO,) * len(wanted)

@@ -16,6 +16,7 @@ from fungrad._batch import batch
 from fungrad._evaluate import as_operand
 from fungrad._expr import Expr, make_input
 from fungrad._graph import Graph, make_graph, substitute
+from fungrad._linearity import zeros
 from fungrad._primitive import ZERO, primitive
 from fungrad._trace import trace_flat
 from fungrad._tracer import Tracer
@@ -91,9 +92,11 @@ def _vjp(ct: Any, y: Any, *operands: Any, graph: Graph, wanted: tuple[bool, ...]
     wrt = tuple([i for i, flag in enumerate(wanted) if flag])
     seeds = tuple([i for i, part in enumerate(ct) if part is not None])
     parts: list[Any] = [ZERO] * len(operands)
-    back = _call(pullback(graph, wrt, seeds), [*operands, *[ct[i] for i in seeds]])
-    for i, part in zip(wrt, back, strict=True):
-        parts[i] = part
+    back = pullback(graph, wrt, seeds)
+    zero = zeros(back)
+    called = _call(back, [*operands, *[ct[i] for i in seeds]])
+    for i, part, out in zip(wrt, called, back.outputs, strict=True):
+        parts[i] = ZERO if out in zero else part
     return parts
 
 

@@ -15,9 +15,10 @@ import numpy as np
 
 from fungrad._aval import Aval, make_aval
 from fungrad._graph import Graph
+from fungrad._linearity import is_linear
 from fungrad._tracer import Tracer
 from fungrad._tree import tree_map
-from fungrad._vjp import is_linear, pullback
+from fungrad._vjp import pullback
 from fungrad.custom._arguments import Call, Function
 from fungrad.custom._call import LazyRule, rearranged
 from fungrad.custom._fitting import fitted, matched
