@@ -356,6 +356,34 @@ class Writer:
             self.define(f"np.stack({pair}, axis={axis})", shape, bound)
         return True
 
+    # --- transforms within the program ---
+
+    def nesting(self) -> bool:
+        """A transform of a function that captures another variable, of leaves and of containers."""
+        x = self.operand()
+        template = self.one_of(SMOOTH_UNARY)
+        y = self.one_of([y for y in self.values if y.shape in ((), x.shape)] or [x])
+        of = lambda name: f"np.tanh({template.text.format(name)} + 0.5 * {y.name})"
+        of = of if _joint_shape(x.shape, y.shape) == x.shape else template.text.format
+        pair = f"{{'a': {x.name}, 'b': ({x.name}, 2.0)}}"
+        inside = of("p['a']")
+        kinds = [
+            f"fg.jit(lambda v: {of('v')})({x.name})",
+            f"fg.checkpoint(lambda v: {of('v')})({x.name})",
+            f"fg.grad(lambda v: np.sum({of('v')}))({x.name})",
+            f"fg.grad(fg.jit(lambda v: np.sum({of('v')})))({x.name})",
+            f"fg.grad(lambda p: np.sum({inside} * p['b'][0]) * p['b'][1])({pair})['a']",
+            f"fg.jvp(lambda v: {of('v')}, ({x.name},), ({x.name},))[1]",
+            f"fg.vjp(lambda v: {of('v')}, {x.name})[1]({x.name})[0]",
+            f"fg.fori_loop(0, 3, lambda i, v: np.tanh({of('v')}), {x.name})",
+            f"fg.scan(lambda c, _: (np.tanh({of('c')}), c), {x.name}, None, length=2)[1][1]",
+            f"fg.cond(np.sum({x.name}) > 0, lambda v: {of('v')}, lambda v: -v, {x.name})",
+        ]
+        if x.shape and y.shape == ():
+            kinds.append(f"fg.vmap(lambda v: {of('v')})({x.name})")
+        self.define(f"np.tanh({self.one_of(kinds)})", x.shape, 1.0)
+        return True
+
     # --- statements that depend on values ---
 
     def branching(self) -> bool:
@@ -406,6 +434,7 @@ def programs(
     elementwise: bool = False,
     kinks: bool = True,
     branches: bool = False,
+    nested: bool = False,
     dtypes: Sequence[str] = ("float64",),
     largest: int = 9,
 ) -> Program:
@@ -418,6 +447,7 @@ def programs(
         elementwise: whether there are elementwise statements only.
         kinks: whether there may be points without a derivative.
         branches: whether Python code depends on values.
+        nested: whether there are transforms, loops and containers within.
         dtypes: from which those of the inputs are drawn.
         largest: the greatest number of statements.
     """
@@ -430,6 +460,8 @@ def programs(
     if not elementwise:
         kinds += [writer.binary, writer.reduction, writer.product, writer.indexing]
         kinds += [writer.reshaping, writer.joining]
+    if nested:
+        kinds += [writer.nesting] * len(kinds)
     if branches:
         kinds += [writer.branching] * len(kinds)
     for _ in range(draw(st.integers(2, largest))):
