@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
+import array
+import collections
+import contextvars
+from types import MappingProxyType, SimpleNamespace
 from unittest.mock import Mock
 
 import attrs
@@ -410,13 +415,76 @@ def test_footgun_an_array_that_is_captured_and_branched_upon():
     assert f(1.0).tolist() == [20.0, 20.0]  # NumPy: [-20.0, -20.0]
 
 
-def test_footgun_files_clocks_and_objects_of_other_kinds():
-    from collections import deque
+class Registry:
+    """Look-ups and operators of its own, in front of what it holds."""
 
-    queue = deque([1.0])
-    f = fg.jit(lambda x: x * queue[0])
+    def __init__(self, **entries):
+        self.entries = entries
+
+    def __getitem__(self, name):
+        return self.entries[name]
+
+    def __getattr__(self, name):
+        return self.entries["fallback"]
+
+    def __rmul__(self, x):
+        return x * self.entries["factor"]
+
+
+SHELF = {
+    "a namespace": (lambda s: s["space"].rate, lambda s: setattr(s["space"], "rate", 5.0)),
+    "arguments of a script": (lambda s: s["options"].rate, lambda s: setattr(s["options"], "rate", 5.0)),
+    "a deque": (lambda s: s["queue"][0], lambda s: s["queue"].appendleft(5.0)),
+    "a wrapped dict": (lambda s: s["user"]["rate"], lambda s: s["user"].update(rate=5.0)),
+    "a chain of dicts": (lambda s: s["chain"]["rate"], lambda s: s["chain"].update(rate=5.0)),
+    "a view of a dict": (lambda s: s["proxy"]["rate"], lambda s: s["behind"].update(rate=5.0)),
+    "a context variable": (lambda s: s["context"].get(), lambda s: s["context"].set(5.0)),
+    "an item": (lambda s: s["config"]["rate"], lambda s: s["config"].entries.update(rate=5.0)),
+    "an attribute made up": (
+        lambda s: s["config"].unheard, lambda s: s["config"].entries.update(fallback=5.0)
+    ),
+    "an operator": (lambda s: 1.0 * s["config"], lambda s: s["config"].entries.update(factor=5.0)),
+    "an attribute by its name": (
+        lambda s: getattr(s["space"], "rate"), lambda s: setattr(s["space"], "rate", 5.0)  # noqa: B009
+    ),
+    "an entry of vars": (lambda s: vars(s["space"])["rate"], lambda s: setattr(s["space"], "rate", 5.0)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHELF)
+def test_whatever_holds_a_number(name):
+    behind = {"rate": 1.0}
+    shelf = {
+        "space": SimpleNamespace(rate=1.0),
+        "options": argparse.Namespace(rate=1.0),
+        "queue": collections.deque([1.0]),
+        "user": collections.UserDict(rate=1.0),
+        "chain": collections.ChainMap({"rate": 1.0}),
+        "behind": behind,
+        "proxy": MappingProxyType(behind),
+        "context": contextvars.ContextVar("rate", default=1.0),
+        "config": Registry(rate=1.0, fallback=1.0, factor=1.0),
+    }
+    read, change = SHELF[name]
+    f = fg.jit(lambda x: x * read(shelf))
+    assert [f(2.0), f(2.0)] == [2.0, 2.0]
+    contextvars.copy_context().run(lambda: (change(shelf), check(f)))
+
+
+def check(f):
+    assert [f(2.0), f(2.0)] == [10.0, 10.0]
+
+
+def test_a_global_by_its_name():
+    f = fg.jit(lambda x: x * globals()["RATE"])
+    assert rebound("RATE", 5.0, lambda: f(2.0)) == (0.2, 10.0)
+
+
+def test_footgun_files_clocks_and_objects_of_other_kinds():
+    numbers = array.array("d", [1.0])
+    f = fg.jit(lambda x: x * numbers[0])
     assert f(1.0) == 1.0
-    queue[0] = 5.0
+    numbers[0] = 5.0
     assert f(1.0) == 1.0  # Python: 5.0
 
 

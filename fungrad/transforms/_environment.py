@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import dis
 import sys
+from collections import ChainMap, UserDict, UserList, deque
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from functools import lru_cache, partial
 from itertools import islice
 from operator import is_
@@ -33,16 +35,12 @@ from fungrad._aval import SCALAR_TYPES, is_array
 from fungrad._intern import bits_key
 from fungrad.transforms._draws import global_generators, is_generator
 
-_QUIET = sys.stdlib_module_names - {"__main__"} | {
-    "numpy",
-    "scipy",
-    "attr",
-    "attrs",
-    "pyrsistent",
-    "fungrad",
-}
+_LIBRARIES = frozenset({"numpy", "scipy", "attr", "attrs", "pyrsistent", "fungrad"})
+_QUIET = sys.stdlib_module_names - {"__main__"} | _LIBRARIES
 """Packages whose own globals and attributes are taken as constant; of other installed ones, what
 their functions read is."""
+_BY_NAME = frozenset({"getattr", "hasattr", "vars", "globals", "attrgetter", "__dict__"})
+"""Where code names one of these, its texts may be names of attributes or of globals."""
 _PLAIN = frozenset({*SCALAR_TYPES, str, bytes, type(None)})
 _MISSING = object()
 MAX_ENTRIES = 64
@@ -96,7 +94,19 @@ def _of_set(held: Any) -> list[Any]:
     return [*set.__iter__(held)] if count <= MAX_ENTRIES else [count]
 
 
-_ENTRIES: dict[type, Callable[[Any], list[Any]]] = {dict: _of_dict, list: _of_list, set: _of_set}
+def _of_deque(held: Any) -> list[Any]:
+    count = deque.__len__(held)
+    return [*deque.__iter__(held)] if count <= MAX_ENTRIES else [count]
+
+
+def _of_proxy(held: Any) -> list[Any]:
+    count = len(held)
+    return [*held.keys(), *held.values()] if count <= MAX_ENTRIES else [count]
+
+
+_ENTRIES: dict[type, Callable[[Any], list[Any]]] = {
+    dict: _of_dict, list: _of_list, set: _of_set, deque: _of_deque, MappingProxyType: _of_proxy,
+}  # fmt: skip
 
 
 @attrs.frozen(eq=False)
@@ -227,6 +237,9 @@ def observe(*values: Any, exempt: Mapping[int, Any] = MappingProxyType({})) -> E
                 if id(value) not in exempt:
                     contents.append(inside)
             pending += _behind(value)
+            if kind is ContextVar:
+                pending.append(value.get(None))
+                names.append((partial(_current, value), "", pending[-1]))
             if "__rules__" in _own(value):  # a rule may be stated again
                 names.append((_own(value).get, "__rules__", _own(value)["__rules__"]))
             spaces.append((list(_namespaces(value)), set()))
@@ -266,10 +279,16 @@ def observe(*values: Any, exempt: Mapping[int, Any] = MappingProxyType({})) -> E
     return Environment(tuple(cells), tuple(names), tuple(contents), skipped, tuple(generators))
 
 
+def _current(variable: ContextVar[Any], name: str, default: Any) -> Any:
+    return variable.get(None)
+
+
 def _behind(value: Any) -> Iterator[Any]:
-    """The functions behind a callable; by type, for objects may make up any attribute."""
+    """What is behind a value; by type, for objects may make up any attribute."""
     if issubclass(type(value), (tuple, frozenset)):
         yield from islice(value, MAX_ENTRIES)
+    if issubclass(type(value), (UserDict, UserList, ChainMap)):
+        yield from _own(value).values()
     if isinstance(value, MethodType):
         yield from (value.__func__, value.__self__)
     elif isinstance(value, (staticmethod, classmethod)):
@@ -282,8 +301,10 @@ def _behind(value: Any) -> Iterator[Any]:
         yield _own(value)["__wrapped__"]
     yield from _own(value).get("__rules__", ())
     for base in type(value).__mro__:
-        if isinstance(vars(base).get("__call__"), FunctionType):
-            yield vars(base)["__call__"]
+        if not _is_quiet(base.__module__):
+            for name, method in vars(base).items():  # calls, operators, look-ups
+                if name.startswith("__") and isinstance(method, FunctionType):
+                    yield method
 
 
 def _own(value: Any) -> Any:
@@ -317,9 +338,11 @@ def _namespaces(value: Any) -> Iterator[Any]:
             yield vars(value)
         return
     if not isinstance(value, type):
-        if _is_quiet(type(value).__module__):
+        if str(type(value).__module__).partition(".")[0] in _LIBRARIES:
             return
         yield _own(value)
+        if _is_quiet(type(value).__module__):
+            return
         members = {
             name: member
             for base in type(value).__mro__
@@ -355,7 +378,11 @@ def _loaded(code: CodeType) -> tuple[frozenset[str], frozenset[str]]:
             names.add(step.argval)
         elif step.opname in _ATTRIBUTES:
             attributes.add(step.argval)
+    by_name = not _BY_NAME.isdisjoint(code.co_names)
     for constant in code.co_consts:
+        if by_name and isinstance(constant, str) and constant.isidentifier():
+            attributes.add(constant)
+            names.add(constant)
         if isinstance(constant, CodeType):
             more = _loaded(constant)
             names |= more[0]

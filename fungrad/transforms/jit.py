@@ -36,13 +36,15 @@ def jit(
     prints or stores happens while tracing only. Draws of ``np.random`` are refused where they are seen.
 
     What it reads from closures, globals, defaults and attributes may change, and it is traced
-    again: another array or number there, other entries of a dict, list or set, a write into an
-    array; also of the objects that hold these (``self.config.rate``, ``layers[0].w``). Not seen: a
+    again: another array or number there, other entries of a dict, list, set or deque, a write into
+    an array; also of the objects that hold these (``self.config.rate``, ``layers[0].w``), and what
+    their operators and look-ups (``config["rate"]``) read. Not seen: a
     write into a few entries only of an array of more than 4 KiB, from which Python code takes
     numbers (``float(np.max(table))``; what traced operations read is always up to date); a write
     into an array of which both are true, once writing has proved to make no other program; an entry
-    of a container of more than 64, or of another kind (a deque), as long as the length stays; what
-    functions of installed packages read. Pass such things as arguments.
+    of a container of more than 64 as long as the length stays, or of another kind (``array.array``);
+    ``os.environ``, files, clocks; what functions of installed packages read. Pass such things as
+    arguments.
 
     Python code may depend on values (``if x > 0``, ``while error > tol``, ``range(int(n))``). The
     program asks again what the code asked, and goes the way that it went; for an answer that is
