@@ -6,8 +6,9 @@ returns is summed over the axes along which its operand was broadcast, as visibl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from fungrad._linearity import active_nodes, is_linear, is_zero
 from fungrad._masks import added, narrowed, passed, under
 from fungrad._primitive import INDEX, ZERO, Masked, Part, Unwritten, item
 from fungrad._provenance import unrecorded
+from fungrad._shared import MANY, joined
 from fungrad._tracer import Rewrite, Tracer
 from fungrad.errors import CotangentError, UnsupportedFunctionError
 from fungrad.ops.creation import full
@@ -283,22 +285,26 @@ def _backward(trace: Rewrite, graph: Graph, wrt: Positions, seeds: dict[int, Tra
     cts: dict[Expr, Any] = {}
     for position, ct in seeds.items():
         _accumulate(cts, graph.outputs[position], ct)
+    order: dict[Expr, int] = {}
     for node in reversed(graph.nodes):
         pending = cts.pop(node, None)
         if pending is None or node not in active:
             continue
-        summed: Any = (
-            {index: total(parts) for index, parts in pending.items()}
-            if isinstance(pending, dict)
-            else total(pending)
-        )
+        summed: Any
+        if isinstance(pending, dict):
+            summed = {index: total(parts) for index, parts in pending.items()}
+        else:
+            summed = total(pending, order)
+            if isinstance(summed, Tracer):
+                order.setdefault(summed._expr, -len(order))
         for arg, part in zip(node.args, _parts(trace, node, summed, active), strict=True):
             if arg in active and part is not ZERO:
                 fitting = part if isinstance(part, Part) else _fit(part, node, arg.aval)
                 _accumulate(cts, arg, fitting)
     inputs = [graph.inputs[i] for i in wrt]
     results = [
-        selected(total(cts[node])) if node in cts else _full(trace, node.aval, 0) for node in inputs
+        selected(total(cts[node], order)) if node in cts else _full(trace, node.aval, 0)
+        for node in inputs
     ]
     return [_like(ct, node.aval)._expr for ct, node in zip(results, inputs, strict=True)]
 
@@ -311,13 +317,16 @@ def _accumulate(cts: dict[Expr, Any], node: Expr, ct: Any) -> None:
         cts.setdefault(node, []).append(ct)
 
 
-def total(cts: list[Any]) -> Any:
-    """The sum of all cotangents of one value; those of its parts go into one array of zeros."""
+def total(cts: list[Any], order: Mapping[Expr, int] = MappingProxyType({})) -> Any:
+    """The sum of all cotangents of one value; those of its parts go into one array of zeros.
+
+    ``order`` says when cotangents were computed, the latest first.
+    """
     parts = [ct for ct in cts if isinstance(ct, Tracer) and is_scattered(ct._expr)]
     if len(parts) > 1:
         rest = [ct for ct in cts if not (isinstance(ct, Tracer) and is_scattered(ct._expr))]
         cts = [*rest, scattered(parts)]
-    return reduce(plus, cts)
+    return reduce(plus, joined(cts, order) if len(cts) >= MANY else cts)
 
 
 def plus(a: Any, b: Any) -> Any:
