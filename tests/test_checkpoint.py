@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose as close
 
 import fungrad as fg
+from fungrad.compile.pool import release
 from fungrad.errors import ConcretizationError, EscapedTracerError, UnsupportedFunctionError
 from tests._checks import alike, near, normal_like, same_bits
 from tests.benchmarks import checkpoint as benchmark
@@ -154,6 +155,7 @@ FUNCTIONS = {
 
 def peak(call):
     """The most memory that a call holds at a time, in results of the size of ``x``."""
+    release()  # or it would find memory that earlier calls have left
     tracemalloc.start()
     try:
         call()

@@ -6,7 +6,7 @@ In: functions, static values and literals. Out: their text, and the namespace th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
@@ -16,6 +16,7 @@ from fungrad._expr import Expr, Literal
 from fungrad._intern import bits_key
 from fungrad._primitive import kind_of, promoted_dtypes
 from fungrad.compile.blocks import halves, rows
+from fungrad.compile.pool import Pool, Spot
 
 BUILTINS = {"__import__": __import__}
 """What of Python's builtins programs see: what CPython 3.13 itself imports with when NumPy warns."""
@@ -55,6 +56,13 @@ class Constants:
         text = self._named("c", ("blocks", cut, length, limit), pieces, note)
         self.origins[text] = (cut, length, limit)
         return text
+
+    def pool(self, spots: Sequence[Spot]) -> tuple[str, str]:
+        """The names of what takes arrays from a new pool, and of what gives them back."""
+        pool = Pool(spots)
+        size = f"{len(spots)} arrays in {pool.nbytes} bytes kept between calls"
+        take = self._named("k", ("take", id(pool)), pool.take, f"take {size}")
+        return take, self._named("k", ("give", id(pool)), pool.give, "give them back")
 
     def value(self, value: Any) -> str:
         """The text of a static value or a literal."""

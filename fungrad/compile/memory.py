@@ -70,16 +70,33 @@ def _repeats(node: Expr) -> bool:
 
 
 @attrs.frozen
+class Buffer:
+    """Memory that one node allocates, others write over, and nobody sees after the run.
+
+    Attributes:
+        nodes: whose values it holds, one after the other.
+        start: the position of the unit that first writes to it.
+        end: that of the last one that reads it.
+    """
+
+    nodes: tuple[Expr, ...]
+    start: int
+    end: int
+
+
+@attrs.frozen
 class Plan:
     """What to do at each unit.
 
     Attributes:
         out: a node → the node whose buffer takes its value.
         drop: unit position → the nodes to forget after it.
+        buffers: those of temporaries that can be given memory to write to.
     """
 
     out: dict[Expr, Expr]
     drop: dict[int, list[Expr]]
+    buffers: tuple[Buffer, ...]
 
 
 def plan(graph: Graph, units: Sequence[Unit], dense: Set[Expr]) -> Plan:
@@ -110,6 +127,7 @@ def plan(graph: Graph, units: Sequence[Unit], dense: Set[Expr]) -> Plan:
             wanted[_kind(node)] += 1
     free: dict[Any, list[Expr]] = defaultdict(list)
     out: dict[Expr, Expr] = {}
+    written: dict[Expr, int] = {}  # where a node is computed that could be given memory
     drop: dict[int, list[Expr]] = defaultdict(list)
     for position, unit in enumerate(units):
         ending = ends.get(position, [])
@@ -117,6 +135,7 @@ def plan(graph: Graph, units: Sequence[Unit], dense: Set[Expr]) -> Plan:
         for node in _takes_out(unit, dense):
             kind = _kind(node)
             wanted[kind] -= 1
+            written[node] = position
             fitting = [o for o in ending if o in dense and _owned(o) and _kind(o) == kind]
             fitting = [o for o in fitting if o not in taken and _may_overwrite(unit, node, o, root)]
             reused = fitting[0] if fitting else free[kind].pop() if free[kind] else None
@@ -134,7 +153,41 @@ def plan(graph: Graph, units: Sequence[Unit], dense: Set[Expr]) -> Plan:
                 drop[position] += views
             else:
                 drop[position] += [owner, *views]
-    return Plan(out, drop)
+    return Plan(out, drop, _buffers(out, written, last, len(units), _seen(graph, root)))
+
+
+def _buffers(
+    out: dict[Expr, Expr],
+    written: dict[Expr, int],
+    last: dict[Expr, int],
+    end: int,
+    seen: Set[Expr],
+) -> tuple[Buffer, ...]:
+    """The buffers whose values are all forgotten before the ``end``, and not ``seen``."""
+    chains: dict[Expr, list[Expr]] = {}  # the last node of a buffer so far → all of them
+    for node in written:
+        nodes = chains.pop(out[node], [out[node]]) if node in out else []
+        nodes.append(node)
+        chains[node] = nodes
+    return tuple(
+        [
+            Buffer(tuple(nodes), written[nodes[0]], last[nodes[-1]])
+            for nodes in chains.values()
+            if nodes[0] in written and last[nodes[-1]] < end and seen.isdisjoint(nodes)
+        ]
+    )
+
+
+def _seen(graph: Graph, root: dict[Expr, Expr]) -> set[Expr]:
+    """What code reads that is not known to forget it: users', and programs with such code inside."""
+    seen = set()
+    for node in graph.nodes:
+        primitive = node.primitive
+        assert primitive is not None
+        ours = str(getattr(primitive.value, "__module__", "")).startswith("fungrad.ops.")
+        if not (ours or isinstance(primitive.value, np.ufunc) or primitive.template):
+            seen.update([root.get(arg, arg) for arg in node.args])
+    return seen
 
 
 def _reads(unit: Unit) -> list[Expr]:

@@ -29,6 +29,7 @@ from fungrad.compile.hoist import hoist
 from fungrad.compile.loops import loop
 from fungrad.compile.memory import Plan, dense_nodes, finishes, plan
 from fungrad.compile.schedule import schedule
+from fungrad.compile.scratch import layout
 from fungrad.errors import GENERATED
 from fungrad.ops.creation import full
 
@@ -54,13 +55,18 @@ class _Writer:
     """The source of one program, as it is written unit by unit."""
 
     def __init__(
-        self, graph: Graph, contiguous: tuple[bool, ...], held: Sequence[Any] = ()
+        self,
+        graph: Graph,
+        contiguous: tuple[bool, ...],
+        held: Sequence[Any] = (),
+        pooled: bool = False,
     ) -> None:
         self.graph = graph
         self.constants = Constants()
         self._dense = dense = dense_nodes(graph, contiguous)
         self._units = units(graph, schedule(graph), dense)
         self._plan: Plan = plan(graph, self._units, dense)
+        self._scratch = layout(self._plan.buffers if pooled else ())
         self._inputs = graph.inputs[: len(graph.inputs) - len(held)]
         self._names: dict[Expr, str] = {node: f"x{i}" for i, node in enumerate(self._inputs)}
         for node, value in zip(graph.inputs[len(self._inputs) :], held, strict=True):
@@ -72,12 +78,19 @@ class _Writer:
 
     def pieces(self) -> Pieces:
         """What the source consists of."""
+        spots = self._scratch.spots
+        if spots:
+            take, give = self.constants.pool(spots)
+            arrays = "".join([f"s{i}, " for i in range(len(spots))])
+            self._lines.append((f"{arrays}= s = {take}()", ""))
         for position, unit in enumerate(self._units):
             dead = self._plan.drop.get(position, [])
             if isinstance(unit, Group):
                 self._group(unit, dead)
             else:
                 self._operation(unit, dead)
+        if spots:
+            self._lines.append((f"{give}(s)", ""))
         graph, names = self.graph, self._names
         outputs = [
             self.constants.value(out.value) if isinstance(out, Literal) else f"{names[out]}{finish}"
@@ -138,9 +151,9 @@ class _Writer:
                 text = (quick and short_sum(node, operands[0], constants)) or expression(
                     node, operands, constants, dict(node.static)
                 )
-                buffer = self._plan.out.get(node)
-                if buffer is not None:
-                    text = f"{text[:-1]}, out={self._names[buffer]})"
+                target = self._target(node)
+                if target is not None:
+                    text = f"{text[:-1]}, out={target})"
                 lines = [f"{name} = {text}"]
         self._names[node] = name
         lines[-1] += self._forget(dead)
@@ -152,7 +165,7 @@ class _Writer:
         pieces = (halves if group.flat else rows)(group.length, group.rows)
         for node in (*group.kept, *[n for n in group.nodes if n in group.totals]):
             shape, dtype = constants.value(node.aval.shape), constants.value(node.aval.dtype)
-            buffer = self._plan.out.get(node)
+            target = self._target(node)
             name = f"t{self._numbers[node]}"
             if node in group.totals and not node.aval.shape:
                 name = f"p{self._numbers[node]}"
@@ -160,7 +173,7 @@ class _Writer:
             elif node in group.totals:
                 text = f"np.zeros({shape}, {dtype})"
             else:
-                text = f"np.empty({shape}, {dtype})" if buffer is None else names[buffer]
+                text = target or f"np.empty({shape}, {dtype})"
             self._names[node] = name
             self._lines.append((f"{name} = {text}", str(node.aval)))
         reads = set(group.reads)
@@ -176,28 +189,37 @@ class _Writer:
                 call = f"{add}({sums}, {group.length}, {group.rows})"
                 self._lines.append((f"{name} = {call}", str(node.aval)))
 
+    def _target(self, node: Expr) -> str | None:
+        """The name of the array that takes the value of ``node``, if there is one already."""
+        buffer = self._plan.out.get(node)
+        if buffer is not None:
+            return self._names[buffer]
+        number = self._scratch.of.get(node)
+        return None if number is None else f"s{number}"
+
     def _forget(self, dead: list[Expr]) -> str:
         # Numbers are not worth the time; several results, or a stack of them, are.
         large = [n for n in dead if n.aval.shape or type(n.aval) is not Aval]
-        names = [self._names[n] for n in large if n in self._names]
+        inside = self._scratch.inside
+        names = [self._names[n] for n in large if n in self._names and n not in inside]
         dropped = [name for name in names if name[0] == "t"]
         return f"; del {', '.join(dropped)}" if dropped else ""
 
 
 def generate(graph: Graph, contiguous: tuple[bool, ...]) -> tuple[str, dict[str, Any]]:
     """The source of ``graph`` and the namespace that it needs."""
-    writer = _hoisting(graph, contiguous)
+    writer = _hoisting(graph, contiguous, pooled=True)
     return writer.write(), writer.constants.namespace
 
 
 def pieces(graph: Graph, contiguous: tuple[bool, ...]) -> Pieces:
     """The program of ``graph`` to stand in another source, where its inputs are ``x0, x1, …``."""
-    return _hoisting(graph, contiguous).pieces()
+    return _hoisting(graph, contiguous, pooled=False).pieces()
 
 
-def _hoisting(graph: Graph, contiguous: tuple[bool, ...]) -> _Writer:
+def _hoisting(graph: Graph, contiguous: tuple[bool, ...], pooled: bool) -> _Writer:
     complete, held = hoist(graph)
-    return _Writer(complete, (*contiguous, *[True] * len(held)), held)
+    return _Writer(complete, (*contiguous, *[True] * len(held)), held, pooled)
 
 
 def written(graph: Graph, contiguous: tuple[bool, ...]) -> tuple[str, Constants]:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 import fungrad as fg
+from fungrad.compile.pool import release
 
 
 def step(w: Any, x: Any) -> Any:
@@ -61,6 +62,7 @@ def measured(derive: Callable[[], Any], repeats: int) -> tuple[float, float]:
     """The peak of memory in bytes and the shortest time in seconds, when everything is compiled."""
     for _ in range(3):
         derive()
+    release()
     tracemalloc.start()
     derive()
     peak = tracemalloc.get_traced_memory()[1]

@@ -77,6 +77,9 @@ class System:
         """A result as a NumPy array."""
         return numpy.asarray(value)
 
+    def release(self) -> None:
+        """Give back memory that is kept between calls."""
+
     def wait(self, result: Any) -> Any:
         """``result``, once it is computed."""
         return result
@@ -203,6 +206,10 @@ class Fungrad(Functional):
             solve_lower=numpy.linalg.solve,
             slogdet=numpy.linalg.slogdet,
         )
+
+    def release(self) -> None:
+        """Give back memory that is kept between calls."""
+        sys.modules["fungrad.compile.pool"].release()
 
 
 class FungradJit(Fungrad):

@@ -99,6 +99,7 @@ def _round(run: Run, seconds: float, calls: int) -> dict[str, Any]:
 
 def _memory(system: System, workload: Workload, run: Run, before: int) -> dict[str, Any]:
     if system.counts_memory:
+        system.release()
         tracemalloc.start()
         start = tracemalloc.get_traced_memory()[0]
         tracemalloc.reset_peak()

@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import fungrad as fg
 from fungrad import errors
+from fungrad.compile.pool import release
 
 
 def scanned(k: Any, n: int, reverse: bool, **keywords: Any) -> Any:
@@ -63,6 +64,7 @@ def test_while_loop_by_segments_is_while_loop(keep):
 
 def carries_at_most(gradient: Any, k: Any) -> float:
     gradient(k)
+    release()
     tracemalloc.start()
     gradient(k)
     peak = tracemalloc.get_traced_memory()[1]
