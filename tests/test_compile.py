@@ -16,9 +16,11 @@ from fungrad._aval import aval_of
 from fungrad._evaluate import interpret
 from fungrad._simplify import simplify
 from fungrad._trace import trace_flat
+from fungrad.compile.memory import dense_nodes
 from fungrad.compile.pool import release
 from fungrad.extend import elementwise
 from fungrad.ops.elementwise import ZERO
+from tests._checks import graph_of
 
 source_module = import_module("fungrad.compile.source")
 schedule_module = import_module("fungrad.compile.schedule")
@@ -327,6 +329,41 @@ def test_numbers_raise_and_warn_as_numpy_does(state):
             else:
                 a, b = map(np.float64, args)
                 assert_array_equal(f(*args), (a * a, a / b, a - a, a + a))
+
+
+SHAPES = st.lists(st.integers(1, 3), min_size=1, max_size=4).map(tuple)
+
+
+@given(st.data())
+def test_what_is_called_c_contiguous_is(data):
+    """NumPy itself lays results out as ``dense_nodes`` says, whatever the layout of operands."""
+    shape = data.draw(SHAPES)
+    part = tuple(data.draw(st.sampled_from([n, 1])) for n in shape)[data.draw(st.integers(0, 1)) :]
+
+    def operand(shape):
+        axes = data.draw(st.permutations(range(len(shape))))
+        steps = [data.draw(st.sampled_from([1, 1, 2, -1])) for _ in shape]
+        wide = np.ones([shape[axis] * abs(steps[axis]) for axis in axes])
+        laid = wide.transpose(np.argsort(axes))
+        return laid[tuple(slice(None, None, step) for step in steps)]
+
+    def f(x, y, z):
+        one = np.sin(x) * y
+        two = np.where(one > y, x + z, y)
+        stack = np.ones((2, 3, 3)) * z.sum()
+        turned = np.moveaxis(np.moveaxis(stack, 0, 2) * 1, 2, 0)  # the stack's axis lies innermost
+        three = stack.transpose(0, 2, 1) @ (stack + 1) - turned @ stack
+        return one + z, two * 2, z.T * one.T, three, np.swapaxes(three, 1, 2) + three[::-1]
+
+    values = [operand(shape), operand(part), operand(shape)]
+    graph, values = graph_of(f, values)
+    dense = dense_nodes(graph, tuple(v.flags.c_contiguous for v in values))
+    known = dict(zip(graph.inputs, values, strict=True))
+    for node in graph.nodes:
+        operands = [known.get(arg, getattr(arg, "value", None)) for arg in node.args]
+        known[node] = node.primitive.value(*operands, **dict(node.static))
+        if node in dense and node.aval.shape:
+            assert known[node].flags.c_contiguous, (node.primitive, [x.strides for x in operands])
 
 
 # --- memory ------------------------------------------------------------------------------------

@@ -251,8 +251,8 @@ def dense_nodes(graph: Graph, contiguous: tuple[bool, ...]) -> set[Expr]:
         assert primitive is not None
         laid = dense if primitive is matmul_p else ordered
         known = all(arg in laid or not arg.aval.shape for arg in node.args)
-        # A stack of matrices is laid out as its operands are, a single product never is.
-        single = primitive is matmul_p and len(node.aval.shape) <= 2
+        # The axes of a stack of matrices are laid out as the operands' are; one alone has no choice.
+        single = primitive is matmul_p and len(node.aval.shape) <= 3
         kept = primitive.elementwise or primitive in _KEEPING
         if primitive is getitem_p and len(node.args) == 1:
             if node.args[0] in ordered and _goes_forward(node):
@@ -264,7 +264,7 @@ def dense_nodes(graph: Graph, contiguous: tuple[bool, ...]) -> set[Expr]:
                 dense.add(node)
             elif node.args[0] in ordered:
                 ordered.add(node)
-        elif single or (known and kept) or (not node.args and primitive.fresh):
+        elif single or (known and kept) or _settles(node, dense) or _is_new(node):
             dense.add(node)
         if node in dense:
             ordered.add(node)
@@ -273,6 +273,20 @@ def dense_nodes(graph: Graph, contiguous: tuple[bool, ...]) -> set[Expr]:
 
 _KEEPING = frozenset({matmul_p, sum_p, max_p, min_p, any_p, all_p, astype_p, concatenate_p})
 """What is laid out as its operands are, apart from elementwise operations."""
+
+
+def _is_new(node: Expr) -> bool:
+    return not node.args and node.primitive is not None and node.primitive.fresh
+
+
+def _settles(node: Expr, dense: Set[Expr]) -> bool:
+    """Whether one operand alone makes the result C-contiguous.
+
+    Where operands contradict each other about the order of two axes, NumPy takes C's
+    (nditer_constr.c); and one that is broadcast along neither has an opinion on both.
+    """
+    decides = isinstance(getattr(node.primitive, "value", None), np.ufunc)
+    return decides and any(a in dense and a.aval.shape == node.aval.shape for a in node.args)
 
 
 def _must_copy(node: Expr) -> bool:
