@@ -103,3 +103,12 @@ def with_args(node: Expr, args: tuple[Expr, ...]) -> Expr:
     if (record := recording()) is not None:
         record.replaced(found, node)
     return found
+
+
+def alone(node: Expr) -> Expr:
+    """The same operation on inputs of its own, in the order of its operands, and on literals."""
+    own = [
+        arg if isinstance(arg, Literal) else make_input(k, arg.aval)
+        for k, arg in enumerate(node.args)
+    ]
+    return with_args(node, tuple(own))

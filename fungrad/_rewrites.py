@@ -17,10 +17,9 @@ import numpy as np
 from fungrad._aval import Aval
 from fungrad._evaluate import apply
 from fungrad._expr import Expr, Literal, make_literal, with_args
-from fungrad._graph import topological
+from fungrad._graph import substitute, topological
 from fungrad._primitive import Primitive
-from fungrad._tracer import Rewrite as RewriteTrace
-from fungrad._tracer import Tracer, run_in
+from fungrad._values import value_program
 from fungrad.ops import elementwise, shape
 from fungrad.ops.creation import full
 from fungrad.ops.indexing import getitem_p, is_plain, scatter_add_p, scatter_sum_p
@@ -420,9 +419,6 @@ def _sum_of_scatters(node: Expr, uses: Uses) -> Expr | None:
 
 # --- values that are NumPy code --------------------------------------------------------------------
 
-_opaque: set[tuple[Any, ...]] = set()
-"""Primitives and the dtypes for which their value is code for arrays only."""
-
 
 def _inlined_value(node: Expr, uses: Uses) -> Expr | None:
     """The operations of an elementwise value that is written in traceable NumPy code."""
@@ -430,20 +426,10 @@ def _inlined_value(node: Expr, uses: Uses) -> Expr | None:
     assert primitive is not None
     if isinstance(primitive.value, np.ufunc) or primitive.template:
         return None
-    key = (primitive, *[arg.aval.dtype for arg in node.args])
-    if key in _opaque:
-        return None
     if not primitive.value.__module__.startswith("fungrad."):
         return None
-    trace = RewriteTrace([arg.aval for arg in node.args])
-    try:
-        made = run_in(trace, primitive.value, *[trace.tracer(arg) for arg in node.args])
-    except Exception:  # it is only code for arrays
-        made = None
-    if not isinstance(made, Tracer) or made._expr is node:  # it calls what dispatches to itself
-        _opaque.add(key)
-        return None
-    return made._expr if _same(node, made._expr) else None
+    program = value_program(node)
+    return None if program is None else substitute(program, node.args)[0]
 
 
 PASSES: dict[str, dict[Primitive | None, tuple[Rewrite, ...]]] = {

@@ -12,6 +12,8 @@ from fungrad._expr import Expr, Literal, with_args
 from fungrad._graph import Graph, make_graph, substitute
 from fungrad._primitive import item
 from fungrad._rewrites import PASSES, Uses, constant, rewritten
+from fungrad._values import value_program
+from fungrad.ops.elementwise import closed_forms
 
 graph_rewrites: list[Callable[[Graph], Graph]] = []
 """What rewrites whole graphs, before the nodes: modules of later rows add to it."""
@@ -28,31 +30,42 @@ def simplify(graph: Graph, without: Set[str] = frozenset()) -> Graph:
         flat = expand(graph)
         for rewrite in graph_rewrites:
             flat = rewrite(flat)
-        readers: dict[Expr, int] = {}
-        for node in flat.nodes:
-            for arg in node.args:
-                readers[arg] = readers.get(arg, 0) + 1
-        for out in flat.outputs:
-            readers[out] = readers.get(out, 0) + 1
         new: dict[Expr, Expr] = {}
-        uses: Uses = {}
-        for node in flat.nodes:
-            args = tuple([new.get(arg, arg) for arg in node.args])
-            plain = with_args(node, args)
-            better = rewritten(plain, uses, without)
-            if better is not plain:  # now that reads the operands, or some of them
-                for arg in args:
-                    uses[arg] = uses.get(arg, 1) - 1
-                for arg in better.args if better not in uses else ():
-                    uses[arg] = uses.get(arg, 0) + 1
-            new[node] = better
-            uses[better] = uses.get(better, 0) + readers.get(node, 0)
+        _walk(flat, new, {}, without)
         return make_graph(
             [node.aval for node in flat.inputs], [new.get(out, out) for out in flat.outputs]
         )
 
     result: Graph = graph.memo(("simplified", *sorted(without)), derive)
     return result
+
+
+def _walk(graph: Graph, new: dict[Expr, Expr], uses: Uses, without: Set[str]) -> None:
+    """Note in ``new``, for each node of ``graph``, what takes its place."""
+    readers: dict[Expr, int] = {}
+    for node in graph.nodes:
+        for arg in node.args:
+            readers[arg] = readers.get(arg, 0) + 1
+    for out in graph.outputs:
+        readers[out] = readers.get(out, 0) + 1
+    for node in graph.nodes:
+        args = tuple([new.get(arg, arg) for arg in node.args])
+        program = value_program(node) if node.primitive in closed_forms else None
+        if program is not None:
+            inside: dict[Expr, Expr] = dict(zip(program.inputs, args, strict=True))
+            _walk(program, inside, uses, without)
+            better = new[node] = inside[program.outputs[0]]
+            uses[better] += readers[node] - 1  # the program's output was its one reader
+            continue
+        plain = with_args(node, args)
+        better = rewritten(plain, uses, without)
+        if better is not plain:  # now that reads the operands, or some of them
+            for arg in args:
+                uses[arg] = uses.get(arg, 1) - 1
+            for arg in better.args if better not in uses else ():
+                uses[arg] = uses.get(arg, 0) + 1
+        new[node] = better
+        uses[better] = uses.get(better, 0) + readers.get(node, 0)
 
 
 def expand(graph: Graph) -> Graph:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fungrad._aval import Aval, StackAval, TupleAval
-from fungrad._expr import Expr, Literal, make_input, with_args
+from fungrad._expr import Expr, Literal, alone, make_input, with_args
 from fungrad._graph import Graph, cut, make_graph, substitute, topological
 from fungrad._linearity import active_nodes, is_linear, is_zero
 from fungrad._masks import added, narrowed, passed, under
@@ -195,11 +195,7 @@ def _push(trace: Rewrite, node: Expr, tangents: dict[Expr, Any], rules: dict[Any
 
 def _rule(node: Expr, wrt: Positions, rules: dict[Any, Graph]) -> Graph:
     """The forward rule of an operation on such operands, made once."""
-    alone = [
-        arg if isinstance(arg, Literal) else make_input(k, arg.aval)
-        for k, arg in enumerate(node.args)
-    ]
-    single = with_args(node, tuple(alone))
+    single = alone(node)
     rule = rules.get((single, wrt))
     if rule is None:
         rule = rules[single, wrt] = _transposed(single, wrt)

@@ -9,7 +9,8 @@ import numpy as np
 from mpmath import mp
 
 import fungrad as fg
-from fungrad.ops.elementwise import root
+from fungrad._primitive import Primitive
+from fungrad.ops.elementwise import root, sigmoid_derivative, tan_derivative, tanh_derivative
 from tests._domains import (
     COMPLEX,
     REAL,
@@ -72,6 +73,21 @@ def _without_power_slope(a: float, b: float) -> bool:
     # A negative base has values at integers only; 0**b and inf**b jump at b = 0; and an infinite
     # exponent is a limit of functions that is not continuous at 1.
     return a < 0 or np.isinf(b) or (b == 0 and (a == 0 or np.isinf(a)))
+
+
+def _third(value: Primitive, polynomial: Function, slope: Function, **rest: Any) -> Row:
+    """The third derivative of a function, which is a polynomial in the function."""
+    third = lambda x: value.value(x, 3)
+    draw = within(-1.2, 1.2)
+    # Operators on complex NumPy scalars round otherwise than the ufuncs of the program.
+    return unary(
+        lambda x: value(x, 3), draw, slope,
+        oracle=third, definition=polynomial, exact=False, **rest,
+    )  # fmt: skip
+
+
+def _third_of_sigmoid(y: Any) -> Any:
+    return y * (1 - y) * (1 - 6 * y + 6 * y * y)
 
 
 UNIT = within(-0.9, 0.9)
@@ -137,6 +153,24 @@ ELEMENTWISE: dict[str, Row] = {
     "cosh": unary(np.cosh, FREE, mp.sinh),
     # 1 - y*y, as the design has it: cheap, and exact in absolute terms only.
     "tanh": unary(np.tanh, FREE, lambda x: mp.sech(x) ** 2, slope_atol=3e-16),
+    "tanh_derivative": _third(
+        tanh_derivative,
+        lambda x: -2 + 8 * np.tanh(x) ** 2 - 6 * np.tanh(x) ** 4,
+        lambda x: mp.sech(x) ** 2 * mp.tanh(x) * (16 - 24 * mp.tanh(x) ** 2),
+        slope_atol=3e-15,
+    ),
+    "tan_derivative": _third(
+        tan_derivative,
+        lambda x: 2 + 8 * np.tan(x) ** 2 + 6 * np.tan(x) ** 4,
+        lambda x: mp.sec(x) ** 2 * mp.tan(x) * (16 + 24 * mp.tan(x) ** 2),
+    ),
+    "sigmoid_derivative": _third(
+        sigmoid_derivative,
+        lambda x: _third_of_sigmoid(1 / (1 + np.exp(-x))),
+        lambda x: _sigmoid(x) * _sigmoid(-x) * mp.tanh(-x / 2)
+        * (1 - 12 * _sigmoid(x) * _sigmoid(-x)),
+        dtypes=REAL, gradient_dtypes=REAL, slope_atol=1e-16,
+    ),
     "arcsinh": unary(np.arcsinh, FREE, lambda x: 1 / mp.sqrt(1 + x * x)),
     "arccosh": unary(np.arccosh, within(1.2, 3), lambda x: 1 / mp.sqrt(x * x - 1)),
     "arctanh": unary(np.arctanh, UNIT, lambda x: 1 / (1 - x * x)),

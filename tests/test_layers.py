@@ -27,6 +27,7 @@ ROWS = (
         "_batch",
         "_diagonal",
         "_jacobian",
+        "_values",
         "_rewrites",
         "_simplify",
     },

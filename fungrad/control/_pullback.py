@@ -23,6 +23,7 @@ from fungrad._graph import Graph, make_graph, topological
 from fungrad._linearity import active_nodes, is_zero
 from fungrad._primitive import ZERO
 from fungrad._tracer import Trace, Tracer
+from fungrad._values import written_out
 from fungrad.control._layout import Spec, inputs_below, positions, rebuilt
 from fungrad.ops.creation import full
 from fungrad.ops.elementwise import add, divide, multiply, negative, square, subtract
@@ -44,7 +45,8 @@ def loop_vjp(
     if not flow.seeds:
         return (ZERO,) * len(operands)
     _, sequences, constants = spec.operands(operands)
-    before, after = _vjp.split(_vjp.pullback(body, flow.wrt, flow.seeds), len(body.inputs))
+    back = written_out(_vjp.pullback(body, flow.wrt, flow.seeds))
+    before, after = _vjp.split(back, len(body.inputs))
     sources = Sources.of(spec, before.outputs)
 
     extra = [node for node in sources.stored if node not in spec.stacked]

@@ -26,6 +26,7 @@ from fungrad._primitive import (
     special_answers,
 )
 from fungrad._tracer import Tracer
+from fungrad.ops.orders import of_sigmoid, of_tan
 
 # --- arithmetic ------------------------------------------------------------------------------
 
@@ -109,6 +110,27 @@ logaddexp = elementwise(np.logaddexp, _logaddexp_partials, analytic=False)
 logaddexp2 = elementwise(np.logaddexp2, _logaddexp2_partials, analytic=False)
 
 
+closed_forms: set[Primitive] = set()
+"""Derivatives of a function as primitives; what they compute is NumPy code."""
+
+
+def with_orders(name: str, value: Any, analytic: bool = True) -> Primitive:
+    """The derivatives of a function as one primitive ``(a, order)``: its own has the next order.
+
+    It computes what the function itself does once more, which costs nothing: equal nodes are one.
+    """
+    derivative: Primitive = elementwise(
+        value,
+        lambda y, a, order: (derivative(a, order + 1), INDEX),
+        name=f"{name}_derivative",
+        spellings=(),
+        fresh=True,
+        analytic=analytic,
+    )
+    closed_forms.add(derivative)
+    return derivative
+
+
 def sigmoid_value(x: Any) -> Any:
     """``1 / (1 + exp(-x))`` with full relative accuracy on both sides, without overflow."""
     dtype = x.dtype if hasattr(x, "dtype") else np.asarray(x).dtype
@@ -119,9 +141,19 @@ def sigmoid_value(x: Any) -> Any:
     return np.maximum(small, np.greater_equal(x, 0)) / (1 + small)
 
 
-# 1 - y would lose all digits for large a; sigmoid(-a) is the same number, exact.
+def _sigmoid_derivative(a: Any, order: int) -> Any:
+    # 1 - y would lose all digits for large a; sigmoid(-a) is the same number, exact.
+    y, mirrored = sigmoid(a), sigmoid(-a)
+    return of_sigmoid(order, mirrored - y, y * mirrored, width=2)
+
+
+sigmoid_derivative = with_orders("sigmoid", _sigmoid_derivative, analytic=False)
 sigmoid: Primitive = elementwise(
-    sigmoid_value, lambda y, a: (y * sigmoid(-a),), name="sigmoid", fresh=True, analytic=False
+    sigmoid_value,
+    lambda y, a: (sigmoid_derivative(a, 1),),
+    name="sigmoid",
+    fresh=True,
+    analytic=False,
 )
 special_answers["expit"] = sigmoid
 
@@ -129,14 +161,30 @@ special_answers["expit"] = sigmoid
 
 sin = elementwise(np.sin, lambda y, a: (np.cos(a),))
 cos = elementwise(np.cos, lambda y, a: (-np.sin(a),))
-tan = elementwise(np.tan, lambda y, a: (1 + np.square(y),))
+
+
+def _tan_derivative(a: Any, order: int) -> Any:
+    y = np.tan(a)
+    return of_tan(order, y, 1 + np.square(y))
+
+
+tan_derivative = with_orders("tan", _tan_derivative)
+tan = elementwise(np.tan, lambda y, a: (tan_derivative(a, 1),))
 arcsin = elementwise(np.arcsin, lambda y, a: (1 / np.sqrt((1 - a) * (1 + a)),))
 arccos = elementwise(np.arccos, lambda y, a: (-1 / np.sqrt((1 - a) * (1 + a)),))
 arctan = elementwise(np.arctan, lambda y, a: (np.square(1 / _hypotenuse(a)),))
 sinh = elementwise(np.sinh, lambda y, a: (np.cosh(a),))
 cosh = elementwise(np.cosh, lambda y, a: (np.sinh(a),))
-# 1 - y*y loses relative accuracy for |a| > 5; 1/cosh(a)**2 would cost another transcendental.
-tanh = elementwise(np.tanh, lambda y, a: (1 - np.square(y),))
+
+
+def _tanh_derivative(a: Any, order: int) -> Any:
+    # 1 - y*y loses relative accuracy for |a| > 5; 1/cosh(a)**2 would cost another transcendental.
+    y = np.tanh(a)
+    return of_sigmoid(order, y, 1 - np.square(y))
+
+
+tanh_derivative = with_orders("tanh", _tanh_derivative)
+tanh = elementwise(np.tanh, lambda y, a: (tanh_derivative(a, 1),))
 arcsinh = elementwise(np.arcsinh, lambda y, a: (1 / _hypotenuse(a),))
 arccosh = elementwise(np.arccosh, lambda y, a: (1 / (np.sqrt(a - 1) * np.sqrt(a + 1)),))
 arctanh = elementwise(np.arctanh, lambda y, a: (1 / ((1 - a) * (1 + a)),))

@@ -1,0 +1,92 @@
+"""Derivatives of all orders in closed form, of functions whose slope is a polynomial in them.
+
+With ``y = tanh(x)`` and ``s = 1 - y²``, the n-th derivative of ``tanh`` is ``s R(s)``, times ``y``
+where n is even, with a polynomial ``R`` of integer coefficients: ``dy/dx = s``, ``ds/dx = -2 y s``
+and ``y² = 1 - s``. Nested rules would make of it a sum of products that grows with n³. ``tan`` and
+the sigmoid function are ``tanh`` of another argument, and so have the same polynomials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import accumulate
+from math import comb
+from typing import Any
+
+import numpy as np
+
+
+@lru_cache(maxsize=128)
+def _coefficients(order: int) -> tuple[int, ...]:
+    """Of ``R``, the constant first."""
+    r = [1]
+    for n in range(1, order):
+        turned = [-2 * k * c for k, c in enumerate(r, 1)]  # d(s R)/dx = y s turned
+        if n % 2:
+            r = turned
+        else:  # d(s y R)/dx = s ((1 - s) turned + s R)
+            raised = [c - t for c, t in zip(r, turned, strict=True)]
+            r = [a + b for a, b in zip([*turned, 0], [0, *raised], strict=True)]
+    return tuple(r)
+
+
+@lru_cache(maxsize=128)
+def _of_sigmoids(order: int, width: int) -> tuple[float, ...]:
+    """``p, q, *w`` with ``R(z) = ±(p (1 - z) + s (q + (1 - z) w(s)))``, ``z = width² s``.
+
+    Scaled for the argument ``x / width``. No digits cancel at the ends, where ``z`` is 0 or 1.
+    """
+    r = _coefficients(order)
+    first, last = r[0], sum(r)
+    w: list[int] = []
+    if len(r) > 2:  # R - first (1 - z) - last z, divided by z, and by 1 - z: sums of coefficients
+        w = list(accumulate([r[1] + first - last, *r[2:-1]]))
+    unit, scale = float(-width) ** (1 - order) if width > 1 else 1.0, width**2
+    powers = [scale ** (k + 1) * c for k, c in enumerate(w)]
+    return unit * first, *[unit * c for c in (scale * last, *powers)]
+
+
+@lru_cache(maxsize=128)
+def _of_tan(order: int) -> tuple[float, ...]:
+    """Of ``|R(1 + t)|``: all of one sign, so that no digits cancel anywhere."""
+    r = _coefficients(order)
+    return tuple(
+        [float(abs(sum(comb(k, j) * r[k] for k in range(j, len(r))))) for j in range(len(r))]
+    )
+
+
+def _horner(coefficients: Sequence[float], x: Any) -> Any:
+    """The polynomial at ``x``, the constant first."""
+    result: Any = coefficients[-1]
+    for c in coefficients[-2::-1]:
+        result = result * x + c if c else result * x
+    return result
+
+
+def of_sigmoid(order: int, y: Any, slope: Any, width: int = 1) -> Any:
+    """A derivative of ``tanh(x / width)``, up to the factor of the first one.
+
+    Args:
+        order: from 1 on.
+        y: the value; negative, if ``width`` is not 1.
+        slope: the first derivative, ``(1 - y²) / width²``.
+        width: 1 for ``tanh``, 2 for the sigmoid function.
+    """
+    if order == 1:
+        return slope
+    first, last, *w = _of_sigmoids(order, width)
+    if order == 2:
+        return first * slope * y
+    square = np.square(y)
+    inner = last + square * _horner(w, slope) if w else last
+    odd = slope * y if order % 2 == 0 else slope
+    return (slope * inner + first * square) * odd
+
+
+def of_tan(order: int, y: Any, slope: Any) -> Any:
+    """The derivative of ``tan`` from its value and ``slope = 1 + y²``."""
+    if order == 1:
+        return slope
+    odd = slope * y if order % 2 == 0 else slope
+    return odd * _horner(_of_tan(order), np.square(y))
