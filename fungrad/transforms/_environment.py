@@ -11,11 +11,11 @@ from __future__ import annotations
 import dis
 import sys
 from collections import ChainMap, UserDict, UserList, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from functools import lru_cache, partial
 from itertools import islice
-from operator import is_
+from operator import attrgetter, is_, itemgetter
 from pathlib import Path
 from types import (
     CellType,
@@ -41,6 +41,13 @@ _QUIET = sys.stdlib_module_names - {"__main__"} | _LIBRARIES
 their functions read is."""
 _BY_NAME = frozenset({"getattr", "hasattr", "vars", "globals", "attrgetter", "__dict__"})
 """Where code names one of these, its texts may be names of attributes or of globals."""
+_ELSEWHERE = frozenset(
+    {
+        "__init__", "__new__", "__del__", "__init_subclass__", "__setattr__", "__delattr__",
+        "__repr__", "__str__", "__getstate__", "__setstate__", "__reduce__", "__reduce_ex__",
+    }
+)  # fmt: skip
+"""Methods that make, write, show or store an object: no traced function has results of them."""
 _PLAIN = frozenset({*SCALAR_TYPES, str, bytes, type(None)})
 _MISSING = object()
 MAX_ENTRIES = 64
@@ -132,6 +139,50 @@ class Stamp:
         return bool(self.plain[self.index].tobytes() != self.data)
 
 
+Read = Callable[[], Iterable[Any]]
+"""Gives the values of several variables at once: this is done at every call of the function."""
+
+
+def _reads(
+    cells: Sequence[tuple[CellType, Any]],
+    names: Sequence[tuple[Callable[[str, Any], Any], str, Any]],
+) -> Iterator[tuple[Read, Sequence[Any]]]:
+    """Closure cells, and names by the dict in which they are, or how else they are looked up.
+
+    Each with the values that were found before.
+    """
+    filled = [pair for pair in cells if pair[1] is not _MISSING]
+    if filled:
+        subjects, values = zip(*filled, strict=True)
+        yield partial(map, attrgetter("cell_contents"), subjects), values
+    rest = [(partial(_content, cell), _MISSING) for cell, value in cells if value is _MISSING]
+    spaces: dict[int, tuple[Any, dict[str, Any]]] = {}
+    functions: dict[str, list[tuple[Any, Any]]] = {}
+    for get, name, value in names:
+        space = getattr(get, "__self__", None)
+        if type(space) in (dict, MappingProxyType, _Slots):
+            spaces.setdefault(id(space), (space, {}))[1][name] = value
+        elif isinstance(get, partial) and get.func is getattr:
+            functions.setdefault(name, []).append((get.args[0], value))
+        else:
+            rest.append((partial(get, name, _MISSING), value))
+    for space, held in spaces.values():
+        there = {name: value for name, value in held.items() if value is not _MISSING}
+        absent = held.keys() - there
+        if there:
+            several = (*there, next(iter(there)))  # of one name alone it would give no tuple
+            slots = isinstance(space, _Slots)
+            read = space.read(several) if slots else partial(itemgetter(*several), space)
+            yield read, [there[name] for name in several]
+        if absent:
+            yield partial(map, space.__contains__, absent), [False] * len(absent)
+    for name, pairs in functions.items():
+        subjects, values = zip(*pairs, strict=True)
+        yield partial(map, attrgetter(name), subjects), values
+    if rest:
+        yield (lambda: [read() for read, _ in rest]), [value for _, value in rest]
+
+
 @attrs.frozen(eq=False)
 class Environment:
     """The values that functions read when they were observed."""
@@ -143,6 +194,12 @@ class Environment:
     """Containers and arrays that are not watched, by their ``id``."""
     generators: tuple[Any, ...] = ()
     """The random generators among them."""
+    _bound: tuple[tuple[Read, ...], tuple[Any, ...]] = attrs.field(init=False)
+
+    @_bound.default
+    def _grouped(self) -> tuple[tuple[Read, ...], tuple[Any, ...]]:
+        pairs = list(_reads(self.cells, self.names))
+        return tuple([read for read, _ in pairs]), tuple([v for _, each in pairs for v in each])
 
     def changed(self) -> bool:
         """Whether anything differs now: arrays by identity and contents, numbers by their bits."""
@@ -153,15 +210,14 @@ class Environment:
 
     def rebound(self) -> bool:
         """Whether a variable, default or attribute is bound to something else now."""
-        for cell, value in self.cells:
-            now = _content(cell)
-            if now is not value and _differs(now, value):
-                return True
-        for get, name, value in self.names:
-            now = get(name, _MISSING)
-            if now is not value and _differs(now, value):
-                return True
-        return False
+        reads, before = self._bound
+        now: list[Any] = []
+        try:
+            for read in reads:
+                now += read()
+        except (LookupError, AttributeError, ValueError):  # a variable was deleted
+            return True
+        return not all(map(is_, now, before)) and any(map(_differs, now, before))
 
     def written(self) -> list[Any]:
         """The containers and arrays that hold something else now."""
@@ -303,15 +359,19 @@ def _behind(value: Any) -> Iterator[Any]:
     for base in type(value).__mro__:
         if not _is_quiet(base.__module__):
             for name, method in vars(base).items():  # calls, operators, look-ups
-                if name.startswith("__") and isinstance(method, FunctionType):
+                special = name.startswith("__") and name not in _ELSEWHERE
+                if special and isinstance(method, FunctionType):
                     yield method
+
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 def _own(value: Any) -> Any:
     try:
         return object.__getattribute__(value, "__dict__")
     except AttributeError:
-        return {}
+        return _NOTHING
 
 
 class _Slots:
@@ -320,12 +380,25 @@ class _Slots:
     def __init__(self, value: Any, members: dict[str, Any]) -> None:
         self._value, self._members = value, members
 
+    def read(self, names: Sequence[str]) -> Read:
+        """The values of several slots; by one call where the class looks them up as usual."""
+        above = [vars(base) for base in type(self._value).__mro__]
+        found = [next(space[name] for space in above if name in space) for name in names]
+        hooked = any("__getattribute__" in space for space in above[:-1])
+        if not hooked and all(map(is_, found, map(self._members.get, names))):
+            return partial(attrgetter(*names), self._value)
+        return lambda: [self[name] for name in names]
+
+    def __getitem__(self, name: str) -> Any:
+        return self._members[name].__get__(self._value)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._members and self.get(name, _MISSING) is not _MISSING
+
     def get(self, name: str, default: Any) -> Any:
-        if name not in self._members:
-            return default
         try:
-            return self._members[name].__get__(self._value)
-        except AttributeError:
+            return self[name]
+        except (KeyError, AttributeError):
             return default
 
 
@@ -340,7 +413,8 @@ def _namespaces(value: Any) -> Iterator[Any]:
     if not isinstance(value, type):
         if str(type(value).__module__).partition(".")[0] in _LIBRARIES:
             return
-        yield _own(value)
+        if _own(value) is not _NOTHING:
+            yield _own(value)
         if _is_quiet(type(value).__module__):
             return
         members = {
