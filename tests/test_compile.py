@@ -18,6 +18,7 @@ from fungrad._simplify import simplify
 from fungrad._trace import trace_flat
 from fungrad.compile.memory import dense_nodes
 from fungrad.compile.pool import release
+from fungrad.compile.spelling import shortened
 from fungrad.extend import elementwise
 from fungrad.ops.elementwise import ZERO
 from tests._checks import graph_of
@@ -281,7 +282,7 @@ def test_the_program_has_no_builtins():
     assert program.__globals__["__builtins__"] == {"__import__": __import__}
     assert program.__globals__["np"] is np
     others = set(program.__globals__) - {"np", "__builtins__", "program"}
-    assert all(re.fullmatch(r"[ck]\d+", name) for name in others)
+    assert all(re.fullmatch(r"[ck]\d+|np_\w+", name) for name in others)
 
 
 def test_source_is_the_same_every_time():
@@ -530,3 +531,46 @@ def test_what_a_user_wrote_runs_each_time():
     before = len(calls)
     f(np.ones(3)), f(np.ones(3))
     assert len(calls) == before + 2
+
+
+# --- the spelling of what runs ----------------------------------------------------------------------
+
+
+def test_programs_run_in_a_short_spelling():
+    text = "\n".join(
+        [
+            "    t1 = np.tanh(t0, out=t0); del t0  # float64[5]",
+            "    t2 = np.maximum(t1, x0, out=t1)",  # a third array would be deprecated there
+            "    t3 = np.add.reduce(np.linalg.inv(t2), axis=(0,), dtype=None)",
+            "    np.add.reduce(t2, axis=0, out=t3)",
+            "    t4 = k0(t3, out=t2)",
+            "    t5 = x0[np.s_[1, :]]",
+        ]
+    )
+    assert shortened(text).splitlines() == [
+        "    t1 = np_tanh(t0, t0); del t0  # float64[5]",
+        "    t2 = np_maximum(t1, x0, out=t1)",
+        "    t3 = np_add.reduce(np_linalg.inv(t2), axis=(0,), dtype=None)",
+        "    np_add.reduce(t2, axis=0, out=t3)",
+        "    t4 = k0(t3, out=t2)",
+        "    t5 = x0[np.s_[1, :]]",
+    ]
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_short_spelling_means_the_same(name):
+    text = fg.source(PROGRAMS[name], normal(40, 40))
+    long = shortened(text).replace("np_", "np.")
+
+    def calls(source):
+        """Every call of the program, whether ``out`` is given by name or place."""
+        found = []
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Call):
+                named = [k for k in node.keywords if k.arg == "out"]
+                others = [k for k in node.keywords if k.arg != "out"]
+                whole = ast.Call(node.func, [*node.args, *[k.value for k in named]], others)
+                found.append(ast.unparse(whole))
+        return found
+
+    assert calls(long) == calls(text)

@@ -30,7 +30,7 @@ from fungrad.compile.loops import loop
 from fungrad.compile.memory import Plan, dense_nodes, finishes, plan
 from fungrad.compile.schedule import schedule
 from fungrad.compile.scratch import layout
-from fungrad.errors import GENERATED
+from fungrad.compile.spelling import spelled
 from fungrad.ops.creation import full
 
 
@@ -231,9 +231,7 @@ def written(graph: Graph, contiguous: tuple[bool, ...]) -> tuple[str, Constants]
 def build(graph: Graph, contiguous: tuple[bool, ...]) -> Callable[..., tuple[Any, ...]]:
     """The compiled program of ``graph``: takes the inputs' values, returns the outputs'."""
     text, namespace = generate(graph, contiguous)
-    exec(compile(text, GENERATED, "exec"), namespace)
-    program: Callable[..., tuple[Any, ...]] = namespace["program"]
-    return program
+    return spelled(text, namespace, "program")
 
 
 def source(graph: Graph) -> str:

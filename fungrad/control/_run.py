@@ -23,8 +23,8 @@ from fungrad._provenance import recording
 from fungrad.compile.constants import BUILTINS
 from fungrad.compile.run import MAX_VARIANTS, program
 from fungrad.compile.source import pieces
+from fungrad.compile.spelling import spelled
 from fungrad.control._layout import Spec
-from fungrad.errors import GENERATED
 from fungrad.ops.creation import full
 from fungrad.ops.elementwise import positive
 
@@ -171,9 +171,7 @@ class Driver:
             *[f"        {line}" for line in lines],
             f"    return {', '.join(['going', 'number', *carries])},",
         ]
-        exec(compile("\n".join(source), GENERATED, "exec"), namespace)
-        loop: Callable[..., Any] = namespace["loop"]
-        return loop
+        return spelled("\n".join(source), namespace, "loop")
 
 
 def _finished(out: Expr, text: str, carries: int, copies: bool) -> str:
