@@ -142,9 +142,13 @@ def sigmoid_value(x: Any) -> Any:
 
 
 def _sigmoid_derivative(a: Any, order: int) -> Any:
-    # 1 - y would lose all digits for large a; sigmoid(-a) is the same number, exact.
-    y, mirrored = sigmoid(a), sigmoid(-a)
-    return of_sigmoid(order, mirrored - y, y * mirrored, width=2)
+    # y (1 - y) is even, and keeps all digits by the smaller one of exp(a) and exp(-a).
+    small = np.exp(-np.abs(a))
+    total = 1 + small
+    slope = small / np.square(total)
+    if order == 1:
+        return slope
+    return of_sigmoid(order, np.copysign((1 - small) / total, -a), slope, width=2)
 
 
 sigmoid_derivative = with_orders("sigmoid", _sigmoid_derivative, analytic=False)
