@@ -138,6 +138,10 @@ DIAGONALS = {  # functions of a vector, and which products of matrices their Jac
     "elementwise": (lambda x: np.sin(x) * x, 0),
     "sum": (lambda x: A @ x + B @ x + x, 0),
     "rectangular": (lambda x: A[:2] @ x, 0),
+    "product": (lambda x: np.sin(A @ x) * np.exp(A @ x) / (2 + np.cos(A @ x)), 0),
+    "by itself": (lambda x: x / (1 + x * x) - np.tanh(x), 0),
+    "both axes": (lambda x: B @ (np.sin(x) * np.cos(A[0] * x)) * (A @ x), 0),
+    "by number": (lambda x: 3 * (A @ (x / 2) * 0.5) / 7 * 2, 0),
     "matrix": (lambda x: (A * x) @ B, None),
     "one": (lambda x: A[:1, :1] @ np.tanh(x[:1]), None),
 }
@@ -162,6 +166,50 @@ def test_a_structural_zero_times_infinity_is_nothing():
     matrix = np.array([[1.0, np.inf], [np.nan, -0.0]])
     for jacobian in (fg.jacrev, fg.jacfwd):
         assert_array_equal(jacobian(lambda x: matrix @ x)(np.zeros(2)), matrix)
+
+
+def test_an_infinite_slope_is_on_the_diagonal_only():
+    with np.errstate(divide="ignore"):
+        for jacobian in (fg.jacrev, fg.jacfwd):
+            found = jacobian(lambda x: 2 * np.sqrt(x))(np.array([0.0, 4.0]))
+            assert_array_equal(found, [[np.inf, 0.0], [0.0, 0.5]])
+            by_zero = jacobian(lambda x: x / np.zeros(2))(np.ones(2))
+            assert_array_equal(by_zero, [[np.inf, 0.0], [0.0, np.inf]])
+
+
+def large_results(f, *args):
+    """How many matrices the compiled program of ``f`` computes, views not counted."""
+    lines = fg.source(f, *args).splitlines()
+    return sum("float64[6,9]" in line or "float64[6,6]" in line for line in lines if "np." in line)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, a: np.sum(np.log(1 + (a @ x) ** 2)),
+        lambda x, a: np.sum(np.tanh(a @ x) * np.exp(-(a @ x))),
+        lambda x, a: np.mean(np.logaddexp(0, a @ x)) / 3 + np.sum(np.sin(a @ x)),
+    ],
+)
+def test_a_hessian_scales_one_matrix_once(function):
+    """Whatever the number of terms: factors along an axis are put together before."""
+    x, a = normal(6), normal(9, 6)
+    hessian = fg.hessian(function)
+    assert large_results(hessian, x, a) == 2  # scaled rows, and their product
+    columns = [fg.hvp(lambda x: function(x, a), (x,), (unit,)) for unit in np.eye(6)]
+    assert_allclose(hessian(x, a), np.stack(columns, axis=-1), rtol=1e-12, atol=1e-13)
+
+
+def test_factors_are_put_together_where_they_broadcast():
+    """Scales of rows and of columns at once are not: their product is as large as the matrix."""
+    a, rows = normal(4, 3), normal(4)
+    f = lambda x: np.sin(a * x) * rows[:, None]  # of an input that is repeated
+    x = normal(3)
+    columns = [fg.jvp(f, (x,), (unit,))[1] for unit in np.eye(3)]
+    for jacobian in (fg.jacrev, fg.jacfwd):
+        assert_allclose(jacobian(f)(x), np.stack(columns, axis=-1), rtol=1e-13)
+    narrow = fg.jacfwd(lambda x: np.float32(3) * np.tanh(a.astype(np.float32) @ x))
+    assert narrow(x.astype(np.float32)).dtype == np.float32
 
 
 def test_jacobian_takes_the_cheaper_mode():
