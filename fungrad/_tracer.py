@@ -8,7 +8,7 @@ capture. That, and nothing else, keeps nested derivatives apart.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from itertools import count
 from typing import Any
 
@@ -395,15 +395,20 @@ def concrete_array(values: Any) -> Any:
 
 
 class Rewrite(Trace):
-    """The trace in which rules run: over the nodes of an existing graph, without captures."""
+    """The trace in which rules run: over the nodes of an existing graph, without captures.
 
-    __slots__ = ()
+    Attributes:
+        active: the nodes of that graph through which a pullback goes, while it goes.
+    """
+
+    __slots__ = ("active",)
 
     def hint(self) -> None:
         """No hint: whoever traced the graph got one."""
 
     def __init__(self, avals: Sequence[Aval]) -> None:
         super().__init__(avals, [None] * len(avals))
+        self.active: Set[Expr] = frozenset()
 
     def lift(self, operand: Any) -> Expr:
         # np functions of literals give 0-d values; in a rule they are as weak as the literals.

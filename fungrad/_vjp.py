@@ -277,7 +277,7 @@ def _full(trace: Rewrite, aval: Aval, value: int) -> Tracer:
 
 def _backward(trace: Rewrite, graph: Graph, wrt: Positions, seeds: dict[int, Tracer]) -> list[Expr]:
     """Cotangents of the inputs ``wrt``: from the outputs backwards, summed over all paths."""
-    active = active_nodes(graph, wrt)
+    active = trace.active = active_nodes(graph, wrt)
     cts: dict[Expr, Any] = {}
     for position, ct in seeds.items():
         _accumulate(cts, graph.outputs[position], ct)

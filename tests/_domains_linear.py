@@ -12,6 +12,9 @@ import attrs
 import numpy as np
 
 from fungrad.ops.determinants import lift_p
+from fungrad.ops.inverses import inverse_p
+from fungrad.ops.linalg import refined_p
+from fungrad.ops.triangular import cholesky_cotangent_p, triangular_inverse_p
 from tests._domains import (
     NUMBERS,
     REAL,
@@ -101,6 +104,41 @@ def _lifting(part: int, matrix: Any, expected: Any) -> Case:
     )
 
 
+def _some_lower(rng: np.random.Generator, shape: Shape) -> Any:
+    return np.tril(rng.normal(size=shape))
+
+
+def _lower(a: Any) -> Any:
+    """The lower triangle, as a program in which nothing knows that it is one."""
+    return a * np.tri(a.shape[-1], dtype=a.dtype)
+
+
+def _inverse_of_lower(a: Any) -> Any:
+    return np.tril(np.linalg.inv(_lower(a))) if a.size else a
+
+
+def _by_inverse(a: Any, b: Any) -> Any:
+    return refined_p(a, np.linalg.inv(a), b)
+
+
+def _cotangent(g: Any, a: Any) -> Any:
+    factor = _lower(a)
+    return cholesky_cotangent_p(g, factor, np.linalg.inv(factor))
+
+
+def _cotangent_by_one_formula(g: Any, a: Any) -> Any:
+    """Murray's equation 10, with nothing left out."""
+    factor = _lower(a)
+    half = np.tri(a.shape[-1]) - np.eye(a.shape[-1]) / 2
+    inverse = np.linalg.inv(factor)
+    s = (
+        np.swapaxes(inverse, -1, -2).conj()
+        @ (half * (np.swapaxes(factor, -1, -2).conj() @ g))
+        @ inverse
+    )
+    return ((s + np.swapaxes(s, -1, -2).conj()) * half).astype(np.result_type(g, a))
+
+
 def _vectors_of_svd(full: bool) -> Function:
     def pairs(a: Any) -> Any:
         u, _, vh = np.linalg.svd(a, full_matrices=full)
@@ -129,6 +167,33 @@ LINALG: dict[str, Row] = {
         ((3, 3), (2, 3, 1)), ((2, 1, 2, 2), (3, 2, 2)), ((1, 1), (1,)), ((0, 0), (0,)),
         ((2, 2), (2, 0)), ((0, 2, 2), (2,)),
     )),
+    "inverse": Row(
+        _of_matrices(inverse_p, SQUARE, regular), np.linalg.inv,
+        dtypes=LAPACK, gradient_dtypes=LAPACK, rounding=64.0,
+    ),
+    "triangular_inverse": Row(
+        _of_matrices(triangular_inverse_p, (*SQUARE, (7, 7), (2, 8, 8)), regular),
+        _inverse_of_lower, exact=False, dtypes=LAPACK, gradient_dtypes=LAPACK, rounding=64.0,
+    ),
+    "refined_solve": Row(
+        tuple(
+            Case(f"{a} and {b}", _by_inverse, (Operand(a, regular), Operand(b)))
+            for a, b in (
+                ((3, 3), (3, 2)), ((2, 3, 3), (3, 1)), ((3, 3), (2, 3, 1)), ((0, 0), (0, 1)),
+                ((2, 1, 2, 2), (3, 2, 2)), ((2, 2), (2, 0)), ((1, 1), (1, 1)),
+            )
+        ),
+        lambda a, b: np.linalg.solve(a, b),
+        exact=False, dtypes=LAPACK, gradient_dtypes=LAPACK, rounding=64.0,
+    ),
+    "cholesky_cotangent": Row(
+        tuple(
+            Case(f"{shape}", _cotangent, (Operand(shape, _some_lower), Operand(shape, regular)))
+            for shape in (*SQUARE, (2, 5, 5))
+        ),
+        _cotangent_by_one_formula,
+        exact=False, dtypes=LAPACK, gradient_dtypes=LAPACK, rounding=64.0,
+    ),
     "det": _row(*_of_matrices(lambda a: np.linalg.det(a), SQUARE, regular)),
     "lift": Row((
         _lifting(0, np.eye(3), np.zeros((3, 3))),

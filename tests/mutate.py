@@ -220,7 +220,6 @@ ROUNDING = "the same to rounding, which the dtype of the cotangent hides"
 UNREAD = "the quotient is not read where this divides"
 
 EQUIVALENT: dict[tuple[str, str], str] = {
-    ("of_a = ct * b.mT if ", "ct.shape[-1] == 1 else np.matmul(ct, b.mT) -> np.matmul(ct, b.mT)"): FAST,
     ("return of_a, a.mT * ct if ", "else np.matmul(a.mT, ct) -> np.matmul(a.mT, ct)"): FAST,
     ("if not second and b.ndim == 2 and a.ndim == 2", "a.ndim == 2 -> a.ndim != 2"): FAST,
     ("if not second and b.ndim == 2 and a.ndim == 2", "2 -> 3"): FAST,

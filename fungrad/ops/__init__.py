@@ -23,6 +23,7 @@ from fungrad.ops import (
     fft,
     gamma,
     indexing,
+    inverses,
     joining,
     linalg,
     linear,
@@ -49,6 +50,7 @@ from fungrad.ops import (
     special,
     stacks,
     statistics,
+    triangular,
 )
 
 __all__ = [
@@ -71,6 +73,7 @@ __all__ = [
     "fft",
     "gamma",
     "indexing",
+    "inverses",
     "joining",
     "linalg",
     "linear",
@@ -97,4 +100,5 @@ __all__ = [
     "special",
     "stacks",
     "statistics",
+    "triangular",
 ]

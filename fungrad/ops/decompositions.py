@@ -13,7 +13,8 @@ import numpy as np
 
 from fungrad._aval import Aval, make_aval, tuple_aval
 from fungrad._primitive import Primitive, implements, primitive, unsupported
-from fungrad.ops.matrices import adjoint, matrices, read_triangle, solve_adjoint, triangle
+from fungrad.ops.matrices import adjoint, matrices, solve_adjoint, triangle
+from fungrad.ops.triangular import cholesky_cotangent_p, triangular_inverse_p
 
 QRResult: Any = type(np.linalg.qr(np.eye(1)))
 
@@ -22,12 +23,9 @@ QRResult: Any = type(np.linalg.qr(np.eye(1)))
 
 
 def _cholesky_vjp(ct: Any, y: Any, a: Any, upper: bool) -> tuple[Any]:
-    # Murray, Differentiation of the Cholesky decomposition, arXiv:1602.07527.
-    factor, g = (adjoint(y), ct.mT) if upper else (y, ct.conj())
-    # One inverse and two products take less time than to factorise the factor twice.
-    inverse = np.linalg.inv(factor)
-    s = adjoint(inverse) @ triangle(adjoint(factor) @ g, 0.5) @ inverse
-    return (read_triangle(s, not upper).conj(),)
+    if upper:
+        return (cholesky_cotangent_p(ct.mT, adjoint(y), triangular_inverse_p(y.mT).conj()).mT,)
+    return (cholesky_cotangent_p(ct.conj(), y, triangular_inverse_p(y)).conj(),)
 
 
 cholesky_p: Primitive = primitive(

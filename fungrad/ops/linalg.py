@@ -14,29 +14,15 @@ from typing import Any
 import numpy as np
 
 from fungrad._aval import Aval, make_aval
-from fungrad._primitive import Primitive, broadcast_shapes, implements, primitive
+from fungrad._primitive import ZERO, Primitive, broadcast_shapes, implements, primitive
 from fungrad.ops.creation import arange_like
-from fungrad.ops.linear import aligned
+from fungrad.ops.determinants import slogdet_p
+from fungrad.ops.inverses import inverse_transpose, known_inverse_transpose, transposed
+from fungrad.ops.linear import aligned, times_transpose
 from fungrad.ops.matrices import inexact, matrices
 from fungrad.ops.shape import arraylike
 
-# --- inverses and linear systems -----------------------------------------------------------------
-
-
-inv_p: Primitive = primitive(
-    "inv",
-    value="np.linalg.inv({0})",
-    aval=lambda a: a,
-    vjp=lambda ct, y, a: (-(y.mT @ ct @ y.mT),),
-    batch=lambda batched, size, a: inv_p(a),
-    fresh=True,
-)
-
-
-@implements(np.linalg.inv)
-def inv(a: Any) -> Any:
-    """``np.linalg.inv``."""
-    return inv_p(matrices(a, square=True))
+# --- linear systems -----------------------------------------------------------------------------
 
 
 def _solve_aval(a: Aval, b: Aval) -> Aval:
@@ -46,21 +32,25 @@ def _solve_aval(a: Aval, b: Aval) -> Aval:
             "go together; a stack of vectors must be b[..., None]"
         )
     shape = (*broadcast_shapes("solve", [a.shape[:-2], b.shape[:-2]]), *b.shape[-2:])
-    return make_aval(shape, b.dtype)
+    return make_aval(shape, np.result_type(a.dtype, b.dtype))
 
 
 def _solve_vjp(ct: Any, y: Any, a: Any, b: Any) -> tuple[Any, Any]:
-    ct_b = solve_p(a.mT, ct)
-    return -(ct_b @ y.mT), ct_b
+    inverse = known_inverse_transpose(a)
+    if inverse is None and slogdet_p.node((a._expr,), ()) in a._trace.active:
+        inverse = inverse_transpose(a)
+    ct_b = solve_p(a.mT, ct) if inverse is None else refined_p(transposed(a), inverse, ct)
+    return -times_transpose(ct_b, y), ct_b
 
 
-def _solve_batch(batched: tuple[bool, bool], size: int, a: Any, b: Any) -> Any:
-    if batched == (False, True) and a.ndim == 2 and b.ndim == 3:
+def _batch(record: Primitive, batched: tuple[bool, ...], size: int, *operands: Any) -> Any:
+    *of, b = operands
+    if not any(batched[:-1]) and all(a.ndim == 2 for a in of) and b.ndim == 3:
         # One matrix for all examples is factorised once, for the columns of all of them.
         rows, columns = b.shape[1:]
-        x = solve_p(a, np.moveaxis(b, 0, 1).reshape((rows, size * columns)))
+        x = record(*of, np.moveaxis(b, 0, 1).reshape((rows, size * columns)))
         return np.moveaxis(x.reshape((rows, size, columns)), 1, 0)
-    return solve_p(*aligned(batched, size, a, b))
+    return record(*aligned(batched, size, *operands))
 
 
 solve_p: Primitive = primitive(
@@ -68,10 +58,38 @@ solve_p: Primitive = primitive(
     value="np.linalg.solve({0}, {1})",
     aval=_solve_aval,
     vjp=_solve_vjp,
-    batch=_solve_batch,
+    batch=lambda *args: _batch(solve_p, *args),
     fresh=True,
 )
 """The solutions of ``a x = b`` for the columns of ``b``, which has at least two axes."""
+
+
+def refined(a: Any, inverse: Any, b: Any) -> Any:
+    """The solutions of ``a x = b``, by an inverse and a step of iterative refinement."""
+    with np.errstate(all="ignore"):
+        x = inverse @ b
+        return x + inverse @ (b - a @ x)
+
+
+def _refined_vjp(ct: Any, y: Any, a: Any, inverse: Any, b: Any) -> tuple[Any, Any, Any]:
+    ct_b = refined_p(a.mT, inverse.mT, ct)
+    # A better or a worse inverse makes no difference, to first order: that is what refining is.
+    return -times_transpose(ct_b, y), ZERO, ct_b
+
+
+refined_p: Primitive = primitive(
+    "refined_solve",
+    value=refined,
+    aval=lambda a, inverse, b: _solve_aval(a, b),
+    vjp=_refined_vjp,
+    batch=lambda *args: _batch(refined_p, *args),
+    fresh=True,
+)
+"""``solve`` for the rules of matrices whose inverse is needed anyway, as small as its error is.
+
+An inverse alone leaves a larger residual than a factorisation; one step in working precision makes
+it as small (Higham, Accuracy and Stability of Numerical Algorithms, theorem 12.3).
+"""
 
 
 @implements(np.linalg.solve)
