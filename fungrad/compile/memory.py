@@ -19,10 +19,14 @@ from fungrad._expr import Expr, Input, Literal
 from fungrad._graph import Graph
 from fungrad._primitive import item
 from fungrad.compile.fuse import Unit, by_rows
-from fungrad.ops.indexing import getitem_p
+from fungrad.ops.decompositions import cholesky_p
+from fungrad.ops.indexing import getitem_p, scatter_add_p, scatter_sum_p
+from fungrad.ops.inverses import inv_p, inverse_p
+from fungrad.ops.linalg import refined_p, solve_p
 from fungrad.ops.linear import matmul_p
 from fungrad.ops.reduction import all_p, any_p, max_p, min_p, sum_p
 from fungrad.ops.shape import astype_p, broadcast_to_p, concatenate_p, reshape_p
+from fungrad.ops.triangular import cholesky_cotangent_p, triangular_inverse_p
 
 COPY, SCALAR, NUMBER, FRESH = ".copy()", "[()]", ".item()", ""
 """What to do with an output before it is handed out, as source text.
@@ -252,7 +256,9 @@ def dense_nodes(graph: Graph, contiguous: tuple[bool, ...]) -> set[Expr]:
         laid = dense if primitive is matmul_p else ordered
         known = all(arg in laid or not arg.aval.shape for arg in node.args)
         # The axes of a stack of matrices are laid out as the operands' are; one alone has no choice.
-        single = primitive is matmul_p and len(node.aval.shape) <= 3
+        single = len(node.aval.shape) <= (
+            3 if primitive is matmul_p else 2 * (primitive in _SOLVERS)
+        )
         kept = primitive.elementwise or primitive in _KEEPING
         if primitive is getitem_p and len(node.args) == 1:
             if node.args[0] in ordered and _goes_forward(node):
@@ -275,7 +281,15 @@ _KEEPING = frozenset({matmul_p, sum_p, max_p, min_p, any_p, all_p, astype_p, con
 """What is laid out as its operands are, apart from elementwise operations."""
 
 
+_SOLVERS = frozenset(
+    {cholesky_p, cholesky_cotangent_p, inv_p, inverse_p, refined_p, solve_p, triangular_inverse_p}
+)
+"""What gives single matrices in the order of C, whatever the order of its operands."""
+
+
 def _is_new(node: Expr) -> bool:
+    if node.primitive in (scatter_add_p, scatter_sum_p):
+        return True
     return not node.args and node.primitive is not None and node.primitive.fresh
 
 
