@@ -50,7 +50,7 @@ class Graph:
         known = self._memo.get(key, _UNKNOWN)
         if known is not _UNKNOWN:
             return known
-        with _without_garbage_collection():
+        with without_garbage_collection():
             derived = derive()
         with _kept_lock:
             # Two threads may both derive; they derive the same, and the first one stays.
@@ -82,7 +82,7 @@ class Graph:
 
 
 @contextmanager
-def _without_garbage_collection() -> Iterator[None]:
+def without_garbage_collection() -> Iterator[None]:
     """Deriving makes many objects, in no cycles: to search them over and over costs half the time."""
     if not gc.isenabled():
         yield

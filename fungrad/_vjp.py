@@ -20,11 +20,12 @@ from fungrad._linearity import active_nodes, is_linear, is_zero
 from fungrad._masks import added, narrowed, passed, under
 from fungrad._primitive import INDEX, ZERO, Masked, Part, Unwritten, item
 from fungrad._provenance import unrecorded
+from fungrad._rewrites import drops
 from fungrad._shared import MANY, joined
 from fungrad._tracer import Rewrite, Tracer
 from fungrad.errors import CotangentError, UnsupportedFunctionError
 from fungrad.ops.creation import full
-from fungrad.ops.elementwise import selected
+from fungrad.ops.elementwise import multiply, selected
 from fungrad.ops.indexing import is_scattered, scattered
 from fungrad.ops.reduction import sum_p
 from fungrad.ops.shape import astype_p, cast_like
@@ -181,8 +182,10 @@ def _push(trace: Rewrite, node: Expr, tangents: dict[Expr, Any], rules: dict[Any
             rule = _rule(node, places, rules)
     given = [tangents[node.args[k]]._expr for k in places]
     used: dict[Expr, Expr] = dict(zip(rule.inputs, [*node.args, *given], strict=True))
+    first = any(ct.primitive is full for ct in given)
     for inner in rule.nodes:
-        used[inner] = with_args(inner, tuple([used.get(arg, arg) for arg in inner.args]))
+        plain = with_args(inner, tuple([used.get(arg, arg) for arg in inner.args]))
+        used[inner] = _times_one(plain) if first else plain
         if trace.recording is not None:
             trace.recording.built(used[inner])
     pushed = [used.get(out, out) for out in rule.outputs]
@@ -269,6 +272,18 @@ def split(graph: Graph, known: int) -> tuple[Graph, Graph]:
     return result
 
 
+def _times_one(node: Expr) -> Expr:
+    """``x`` for ``1 * x``, as the rule for the first node on the way gives it.
+
+    Where that went later, every node after it would have to be built again.
+    """
+    better = [drop(node, {}) for drop in _DROPS] if node.primitive is multiply else []
+    return next((one for one in better if one is not None), node)
+
+
+_DROPS = (drops(1, 0), drops(1, 1))
+
+
 def _full(trace: Rewrite, aval: Aval, value: int) -> Tracer:
     if isinstance(aval, StackAval):
         return trace.constant(stack_zeros, aval=aval)
@@ -293,9 +308,12 @@ def _backward(trace: Rewrite, graph: Graph, wrt: Positions, seeds: dict[int, Tra
             summed = total(pending, order)
             if isinstance(summed, Tracer):
                 order.setdefault(summed._expr, -len(order))
+        first = isinstance(summed, Tracer) and summed._expr.primitive is full
         for arg, part in zip(node.args, _parts(trace, node, summed, active), strict=True):
             if arg in active and part is not ZERO:
                 fitting = part if isinstance(part, Part) else _fit(part, node, arg.aval)
+                if first and isinstance(fitting, Tracer):
+                    fitting = Tracer(trace, _times_one(fitting._expr))
                 _accumulate(cts, arg, fitting)
     inputs = [graph.inputs[i] for i in wrt]
     results = [

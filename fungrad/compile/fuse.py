@@ -87,9 +87,14 @@ def units(graph: Graph, order: Sequence[Expr], dense: Set[Expr]) -> list[Unit]:
     """The operations in ``order``, those that go together as groups."""
     if not any(node.aval.size >= WORTHWHILE for node in order):
         return list(order)
-    search = _Search(dense)
-    for node in order:
-        search.place(node)
+    cuts = {node: admissible(node, dense) for node in order}
+    # A group pays only with a long member, and has a number of rows into which all can be cut.
+    long = {
+        n for node, (lengths, _) in cuts.items() if _largest(node) >= WORTHWHILE for n in lengths
+    }
+    search = _Search()
+    for node, (lengths, view) in cuts.items():
+        search.place(node, lengths & long, view)
     return _arranged(graph, order, search)
 
 
@@ -135,15 +140,13 @@ def _row_bytes(node: Expr, length: int) -> int:
 class _Search:
     """Puts one operation after the other into the first group that it may join."""
 
-    def __init__(self, dense: Set[Expr]) -> None:
-        self._dense = dense
+    def __init__(self) -> None:
         self.drafts: list[_Draft] = []
         self.of: dict[Expr, _Draft] = {}
         self._needs: dict[Expr, int] = {}  # of operations in no group: the groups below them
         self._readers: dict[Expr, _Draft] = {}  # the latest group that reads a value
 
-    def place(self, node: Expr) -> None:
-        lengths, view = admissible(node, self._dense)
+    def place(self, node: Expr, lengths: Set[int], view: bool) -> None:
         if lengths:
             for draft in self._candidates(node, view):
                 common = self._common(node, draft, lengths)
@@ -318,7 +321,10 @@ def _exact(node: Expr) -> bool:
 
 
 def _arranged(graph: Graph, order: Sequence[Expr], search: _Search) -> list[Unit]:
-    of = {node: draft for node, draft in search.of.items() if draft.pays()}
+    pays = {id(draft): draft.pays() for draft in search.drafts}
+    of = {node: draft for node, draft in search.of.items() if pays[id(draft)]}
+    if not of:
+        return list(order)
     outside = set(graph.outputs)  # what is read by others than the members of its own group
     for node in reversed(order):
         mine = of.get(node)

@@ -6,13 +6,14 @@ In: a graph. Out: its operations, arguments first. Bits do not depend on the ord
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from typing import Any
+from functools import lru_cache
 
+from fungrad._aval import Aval, TupleAval
 from fungrad._expr import Expr, Input, Literal
 from fungrad._graph import Graph
 
 WORTHWHILE = 1 << 18
-"""How many bytes all results must have for their order to matter: a cache holds fewer."""
+"""How many bytes must be in use at once for the order to matter: a cache holds fewer."""
 
 
 def schedule(graph: Graph) -> tuple[Expr, ...]:
@@ -27,16 +28,18 @@ def schedule(graph: Graph) -> tuple[Expr, ...]:
     def derive() -> tuple[Expr, ...]:
         if sum(map(_bytes, graph.nodes)) < WORTHWHILE:
             return graph.nodes
+        peaks = {graph.nodes: peak_bytes(graph, graph.nodes)}
+        if peaks[graph.nodes] < WORTHWHILE:
+            return graph.nodes
         level: dict[Expr, int] = {}
         for node in graph.nodes:
             level[node] = 1 + max([level.get(arg, 0) for arg in node.args], default=0)
         once = _delayed(graph, level, level)
         twice = _delayed(graph, level, once)
-        orders = [
-            graph.nodes,
-            *[tuple(sorted(graph.nodes, key=k.__getitem__)) for k in (once, twice)],
-        ]
-        return min(orders, key=lambda order: peak_bytes(graph, order))
+        for delayed in (once, twice):
+            order = tuple(sorted(graph.nodes, key=delayed.__getitem__))
+            peaks[order] = peak_bytes(graph, order)
+        return min(peaks, key=peaks.__getitem__)
 
     result: tuple[Expr, ...] = graph.memo("schedule", derive)
     return result
@@ -75,5 +78,10 @@ def peak_bytes(graph: Graph, order: Sequence[Expr], without: Set[Expr] = frozens
 
 
 def _bytes(node: Expr) -> int:
-    parts: Any = getattr(node.aval, "avals", None) or (node.aval,)
+    return _bytes_like(node.aval)
+
+
+@lru_cache(maxsize=4096)
+def _bytes_like(aval: Aval) -> int:
+    parts = aval.avals if isinstance(aval, TupleAval) else (aval,)
     return sum(part.size * part.dtype.itemsize for part in parts)

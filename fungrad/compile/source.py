@@ -7,6 +7,7 @@ reaches the source.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import attrs
@@ -49,6 +50,10 @@ class Pieces:
     lines: list[tuple[str, str]]
     outputs: list[str]
     namespace: dict[str, Any]
+
+
+_note = lru_cache(maxsize=4096)(str)
+"""An aval as a comment."""
 
 
 class _Writer:
@@ -158,7 +163,7 @@ class _Writer:
         self._names[node] = name
         lines[-1] += self._forget(dead)
         self._lines += [(line, "") for line in lines[:-1]]
-        self._lines.append((lines[-1], str(node.aval)))
+        self._lines.append((lines[-1], _note(node.aval)))
 
     def _group(self, group: Group, dead: list[Expr]) -> None:
         constants, names = self.constants, self._names
