@@ -10,7 +10,13 @@ from mpmath import mp
 
 import fungrad as fg
 from fungrad._primitive import Primitive
-from fungrad.ops.elementwise import root, sigmoid_derivative, tan_derivative, tanh_derivative
+from fungrad.ops.elementwise import (
+    arctan_derivative,
+    root,
+    sigmoid_derivative,
+    tan_derivative,
+    tanh_derivative,
+)
 from tests._domains import (
     COMPLEX,
     REAL,
@@ -163,6 +169,12 @@ ELEMENTWISE: dict[str, Row] = {
         tan_derivative,
         lambda x: 2 + 8 * np.tan(x) ** 2 + 6 * np.tan(x) ** 4,
         lambda x: mp.sec(x) ** 2 * mp.tan(x) * (16 + 24 * mp.tan(x) ** 2),
+    ),
+    "arctan_derivative": _third(
+        arctan_derivative,
+        lambda x: (6 * x**2 - 2) / (1 + x**2) ** 3,
+        lambda x: 24 * x * (1 - x * x) / (1 + x * x) ** 4,
+        slope_atol=1e-15,
     ),
     "sigmoid_derivative": _third(
         sigmoid_derivative,

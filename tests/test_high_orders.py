@@ -91,6 +91,7 @@ CLOSED = {
     "tanh": (np.tanh, mpmath.tanh, 0),
     "sigmoid": (fg.nn.sigmoid, lambda x: 1 / (1 + mpmath.exp(-x)), 1e-16),
     "tan": (np.tan, mpmath.tan, 0),
+    "arctan": (np.arctan, mpmath.atan, 0),
 }
 """Functions whose derivatives of all orders are one operation; 1 - 2 y cancels near 0."""
 

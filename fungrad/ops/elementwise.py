@@ -26,7 +26,7 @@ from fungrad._primitive import (
     special_answers,
 )
 from fungrad._tracer import Tracer
-from fungrad.ops.orders import of_sigmoid, of_tan
+from fungrad.ops.orders import of_arctan, of_sigmoid, of_tan
 
 # --- arithmetic ------------------------------------------------------------------------------
 
@@ -176,7 +176,15 @@ tan_derivative = with_orders("tan", _tan_derivative)
 tan = elementwise(np.tan, lambda y, a: (tan_derivative(a, 1),))
 arcsin = elementwise(np.arcsin, lambda y, a: (1 / np.sqrt((1 - a) * (1 + a)),))
 arccos = elementwise(np.arccos, lambda y, a: (-1 / np.sqrt((1 - a) * (1 + a)),))
-arctan = elementwise(np.arctan, lambda y, a: (np.square(1 / _hypotenuse(a)),))
+
+
+def _arctan_derivative(a: Any, order: int) -> Any:
+    slope = np.square(1 / _hypotenuse(a))
+    return of_arctan(order, np.where(np.isinf(a), 0, a), slope)  # where the slope is 0, too
+
+
+arctan_derivative = with_orders("arctan", _arctan_derivative)
+arctan = elementwise(np.arctan, lambda y, a: (arctan_derivative(a, 1),))
 sinh = elementwise(np.sinh, lambda y, a: (np.cosh(a),))
 cosh = elementwise(np.cosh, lambda y, a: (np.sinh(a),))
 
@@ -204,7 +212,7 @@ rad2deg, degrees = (
 
 def _hypotenuse(a: Any) -> Any:
     """``sqrt(1 + a * a)``, where possible without overflow of the square."""
-    return np.sqrt(1 + a * a) if a.dtype.kind == "c" else np.hypot(1, a)
+    return np.sqrt(1 + a * a) if np.result_type(a).kind == "c" else np.hypot(1, a)
 
 
 def _over_or_zero(a: Any, b: Any) -> Any:

@@ -8,10 +8,11 @@ the sigmoid function are ``tanh`` of another argument, and so have the same poly
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, reduce
 from itertools import accumulate
-from math import comb
+from math import comb, factorial
 from typing import Any
 
 import numpy as np
@@ -31,20 +32,38 @@ def _coefficients(order: int) -> tuple[int, ...]:
     return tuple(r)
 
 
-@lru_cache(maxsize=128)
-def _of_sigmoids(order: int, width: int) -> tuple[float, ...]:
-    """``p, q, *w`` with ``R(z) = ±(p (1 - z) + s (q + (1 - z) w(s)))``, ``z = width² s``.
+def _at_ends(r: Sequence[int], unit: float, scale: int) -> tuple[float, ...]:
+    """``p, q, *w`` with ``unit R(z) = p (1 - z) + s (q + (1 - z) w(s))``, ``z = scale s``.
 
-    Scaled for the argument ``x / width``. No digits cancel at the ends, where ``z`` is 0 or 1.
+    No digits cancel at the ends, where ``z`` is 0 or 1.
     """
-    r = _coefficients(order)
     first, last = r[0], sum(r)
     w: list[int] = []
     if len(r) > 2:  # R - first (1 - z) - last z, divided by z, and by 1 - z: sums of coefficients
         w = list(accumulate([r[1] + first - last, *r[2:-1]]))
-    unit, scale = float(-width) ** (1 - order) if width > 1 else 1.0, width**2
     powers = [scale ** (k + 1) * c for k, c in enumerate(w)]
     return unit * first, *[unit * c for c in (scale * last, *powers)]
+
+
+@lru_cache(maxsize=128)
+def _of_sigmoids(order: int, width: int) -> tuple[float, ...]:
+    """For ``tanh(x / width)``, over its slope, and over its value for even orders."""
+    unit = float(-width) ** (1 - order) if width > 1 else 1.0
+    return _at_ends(_coefficients(order), unit, width**2)
+
+
+@lru_cache(maxsize=128)
+def _of_arctan(order: int) -> tuple[float, ...]:
+    """For ``(n - 1)! Im (u + ic)ⁿ``, over ``c`` for odd and ``u c`` for even orders.
+
+    With ``u² = 1 - s`` and ``c² = s``, that is a polynomial in ``s``.
+    """
+    most = (order - 1) // 2
+    r = [0] * (most + 1)
+    for j in range(most + 1):
+        for k in range(most - j + 1):
+            r[j + k] += (-1) ** (j + k) * comb(order, 2 * j + 1) * comb(most - j, k)
+    return _at_ends(r, float((-1) ** (order - 1) * factorial(order - 1)), 1)
 
 
 @lru_cache(maxsize=128)
@@ -64,6 +83,13 @@ def _horner(coefficients: Sequence[float], x: Any) -> Any:
     return result
 
 
+def _between(ends: Sequence[float], slope: Any, rest: Any) -> Any:
+    """The polynomial of ``_at_ends``, ``rest`` being ``1 - z``."""
+    first, last, *w = ends
+    inner = last + rest * _horner(w, slope) if w else last
+    return slope * inner + first * rest
+
+
 def of_sigmoid(order: int, y: Any, slope: Any, width: int = 1) -> Any:
     """A derivative of ``tanh(x / width)``, up to the factor of the first one.
 
@@ -75,13 +101,11 @@ def of_sigmoid(order: int, y: Any, slope: Any, width: int = 1) -> Any:
     """
     if order == 1:
         return slope
-    first, last, *w = _of_sigmoids(order, width)
+    ends = _of_sigmoids(order, width)
     if order == 2:
-        return first * slope * y
-    square = np.square(y)
-    inner = last + square * _horner(w, slope) if w else last
+        return ends[0] * slope * y
     odd = slope * y if order % 2 == 0 else slope
-    return (slope * inner + first * square) * odd
+    return _between(ends, slope, np.square(y)) * odd
 
 
 def of_tan(order: int, y: Any, slope: Any) -> Any:
@@ -90,3 +114,18 @@ def of_tan(order: int, y: Any, slope: Any) -> Any:
         return slope
     odd = slope * y if order % 2 == 0 else slope
     return odd * _horner(_of_tan(order), np.square(y))
+
+
+def of_arctan(order: int, x: Any, slope: Any) -> Any:
+    """The derivative of ``arctan`` at ``x`` from ``slope = 1 / (1 + x²)``.
+
+    It is ``(n - 1)! cⁿ Im (u + ic)ⁿ``, up to the sign, for the cosine ``c`` and the sine ``u``.
+    """
+    if order == 1:
+        return slope
+    ends, both = _of_arctan(order), x * slope  # u c
+    power = reduce(operator.mul, [slope] * ((order + 1) // 2))
+    if order == 2:
+        return ends[0] * power * both
+    odd = power if order % 2 else power * both
+    return _between(ends, slope, x * both) * odd
