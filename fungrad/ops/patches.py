@@ -34,14 +34,18 @@ def counts(sizes: Sizes, size: Sizes, stride: Sizes, dilation: Sizes) -> Sizes:
     return tuple([(n - d * (k - 1) - 1) // s + 1 for n, k, s, d in axes])
 
 
-def _view(x: Any, size: Sizes, stride: Sizes, dilation: Sizes, writeable: bool = False) -> Any:
-    """All patches of ``x``: its leading axes, then the axes within a patch, then their places."""
-    rank = len(size)
-    steps = x.strides[-rank:]
-    shape = (*x.shape[:-rank], *size, *counts(x.shape[-rank:], size, stride, dilation))
+def _view(
+    x: Any, size: Sizes, stride: Sizes, dilation: Sizes, behind: int = 0, writeable: bool = False
+) -> Any:
+    """All patches of ``x``: its leading axes, the axes within a patch, their places, ``behind``."""
+    stop = x.ndim - behind
+    start = stop - len(size)
+    steps = x.strides[start:stop]
+    places = counts(x.shape[start:stop], size, stride, dilation)
     within = [step * d for step, d in zip(steps, dilation, strict=True)]
     between = [step * s for step, s in zip(steps, stride, strict=True)]
-    strides = (*x.strides[:-rank], *within, *between)
+    shape = (*x.shape[:start], *size, *places, *x.shape[stop:])
+    strides = (*x.strides[:start], *within, *between, *x.strides[stop:])
     return np.lib.stride_tricks.as_strided(x, shape, strides, writeable=writeable)
 
 
@@ -99,60 +103,94 @@ patch_sum_p: Primitive = primitive(
 # --- convolution ---------------------------------------------------------------------------------
 
 
-def _chunks(x: Any, columns: Any) -> Iterator[slice]:
-    """The examples of ``x``, so many at a time that their columns fit in a cache."""
-    each = columns.size // max(len(x), 1) * columns.itemsize
+_RUN = 5
+"""As many entries are moved to other places in the time that starting a run of entries takes."""
+
+
+def _chunks(count: int, entries: int, itemsize: int) -> Iterator[slice]:
+    """So many examples at a time that their columns, ``entries`` in all, fit in a cache."""
+    each = entries // max(count, 1) * itemsize
     step = max(1, _CACHE // max(each, 1))
-    return (slice(start, start + step) for start in range(0, len(x), step))
+    return (slice(start, start + step) for start in range(0, count, step))
 
 
-def _matrices(examples: Any, rows: int, depth: int) -> Any:
-    """Examples ``(n, G, ...)`` as one matrix for each group, whose columns run over them too."""
-    moved = np.moveaxis(examples, 0, depth)
-    return moved.reshape((moved.shape[0], rows, math.prod(moved.shape[depth:])))
+def _pays(entries: int, places: Sizes, *moved: Sizes) -> bool:
+    """Whether to move examples behind all other axes, so that columns are copied in long runs.
+
+    Otherwise a run is a row of places, which may be few.
+    """
+    return _RUN * entries > places[-1] * sum([math.prod(shape) for shape in moved])
+
+
+def _last(examples: Any) -> Any:
+    """Examples ``(n, ...)`` as a new array ``(..., n)``."""
+    flat = examples.reshape((len(examples), math.prod(examples.shape[1:])))
+    return np.ascontiguousarray(flat.T).reshape((*examples.shape[1:], len(examples)))
+
+
+def _columns(x: Any, size: Sizes, stride: Sizes, dilation: Sizes, last: bool) -> Any:
+    """The patches of examples ``(n, G, C, ...)`` as columns of one matrix for each group."""
+    groups, channels = x.shape[1:3]
+    if last:
+        patches = _view(_last(x), size, stride, dilation, behind=1)
+    else:
+        patches = np.moveaxis(_view(x, size, stride, dilation), 0, 2 + len(size))
+    taps = channels * math.prod(size)
+    return patches.reshape((groups, taps, math.prod(patches.shape[2 + len(size) :])))
+
+
+def _matrices(examples: Any, last: bool) -> Any:
+    """Examples ``(n, G, O, ...)`` as one matrix for each group, with columns like ``_columns``."""
+    moved = _last(examples) if last else np.moveaxis(examples, 0, 2)
+    return moved.reshape((*moved.shape[:2], math.prod(moved.shape[2:])))
 
 
 def conv_value(x: Any, kernel: Any, stride: Sizes, dilation: Sizes) -> Any:
     """``y[n, g, o, p] = sum over c, k of kernel[g, o, c, k] x[n, g, c, stride p + dilation k]``."""
-    rank, (groups, channels) = len(stride), kernel.shape[:2]
-    view = _view(x, kernel.shape[3:], stride, dilation)
-    places = view.shape[-rank:]
-    taps = math.prod(kernel.shape[2:])
-    rows = kernel.reshape((groups, channels, taps))
+    (groups, channels), size = kernel.shape[:2], kernel.shape[3:]
+    places = counts(x.shape[3:], size, stride, dilation)
+    rows = kernel.reshape((groups, channels, math.prod(kernel.shape[2:])))
     out = np.empty((len(x), groups, channels, *places), np.result_type(x, kernel))
-    for chunk in _chunks(x, view):
-        result = rows @ _matrices(view[chunk], taps, 2 + rank)
-        result = result.reshape((groups, channels, len(out[chunk]), *places))
-        out[chunk] = np.moveaxis(result, 2, 0)
+    entries = len(x) * groups * rows.shape[2] * math.prod(places)
+    last = _pays(entries, places, x.shape, out.shape)
+    for chunk in _chunks(len(x), entries, x.itemsize):
+        part = x[chunk]
+        result = rows @ _columns(part, size, stride, dilation, last)
+        if last:
+            result = result.reshape((groups, channels, *places, len(part)))
+        else:
+            result = result.reshape((groups, channels, len(part), *places))
+        out[chunk] = np.moveaxis(result, -1 if last else 2, 0)
     return out
 
 
 def conv_input_value(ct: Any, kernel: Any, stride: Sizes, dilation: Sizes, sizes: Sizes) -> Any:
     """The transpose of ``conv_value`` as a function of ``x``, whose spatial axes are ``sizes``."""
-    rank, (groups, channels) = len(stride), kernel.shape[:2]
-    out = np.zeros((len(ct), groups, kernel.shape[2], *sizes), np.result_type(ct, kernel))
-    view = _view(out, kernel.shape[3:], stride, dilation, writeable=True)
+    (groups, channels), size = kernel.shape[:2], kernel.shape[3:]
+    out = np.empty((len(ct), groups, kernel.shape[2], *sizes), np.result_type(ct, kernel))
     rows = kernel.reshape((groups, channels, math.prod(kernel.shape[2:]))).mT
-    offsets = list(product(*map(range, kernel.shape[3:])))
-    for chunk in _chunks(ct, view):
-        target = view[chunk]
-        columns = rows @ _matrices(ct[chunk], channels, 2)
-        columns = columns.reshape((*target.shape[1 : 3 + rank], len(target), *ct.shape[3:]))
-        columns = np.moveaxis(columns, 2 + rank, 0)
-        for offset in offsets:
-            target[:, :, :, *offset] += columns[:, :, :, *offset]
+    entries = len(ct) * groups * rows.shape[1] * math.prod(ct.shape[3:])
+    for chunk in _chunks(len(ct), entries, out.itemsize):
+        part = ct[chunk]
+        moved = np.zeros((*out.shape[1:], len(part)), out.dtype)
+        target = _view(moved, size, stride, dilation, behind=1, writeable=True)
+        columns = (rows @ _matrices(part, last=True)).reshape(target.shape)
+        for offset in product(*map(range, size)):
+            target[:, :, *offset] += columns[:, :, *offset]
+        out[chunk] = np.moveaxis(moved, -1, 0)
     return out
 
 
 def conv_kernel_value(x: Any, ct: Any, stride: Sizes, dilation: Sizes, size: Sizes) -> Any:
     """The transpose of ``conv_value`` as a function of the kernel, whose windows are ``size``."""
-    rank, (_, groups, channels) = len(stride), x.shape[:3]
-    view = _view(x, size, stride, dilation)
+    (_, groups, channels), places = x.shape[:3], ct.shape[3:]
     taps = channels * math.prod(size)
     out = np.zeros((groups, ct.shape[2], taps), np.result_type(x, ct))
-    for chunk in _chunks(x, view):
-        columns = _matrices(view[chunk], taps, 2 + rank)
-        out += _matrices(ct[chunk], ct.shape[2], 2) @ columns.mT
+    entries = len(x) * groups * taps * math.prod(places)
+    last = _pays(entries, places, x.shape, ct.shape)
+    for chunk in _chunks(len(x), entries, x.itemsize):
+        columns = _columns(x[chunk], size, stride, dilation, last)
+        out += _matrices(ct[chunk], last) @ columns.mT
     return out.reshape((groups, ct.shape[2], channels, *size))
 
 
