@@ -113,7 +113,10 @@ def _extremum(ufunc: np.ufunc, name: str) -> Primitive:
     def vjp(ct: Any, y: Any, x: Any, axis: Axes) -> tuple[Masked]:
         wins = np.equal(x, np.expand_dims(y, axis))  # all winners share evenly
         # Among NaNs nobody wins; at least 1 keeps 0/0 from adding a warning.
-        share = (ct / np.maximum(wins.sum(axis), 1)).astype(ct.dtype)
+        # Small integers are counted fast, and leave the quotient of the cotangent's dtype.
+        most = np.min_scalar_type(math.prod(x.shape[i] for i in axis))
+        count = np.maximum(wins.sum(axis, dtype=most), 1)
+        share = (ct / count).astype(ct.dtype)
         # Selecting, not multiplying by a mask: 0 * inf would be NaN.
         return (Masked(np.broadcast_to(np.expand_dims(share, axis), x.shape), ((wins, True),)),)
 
