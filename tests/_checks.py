@@ -26,6 +26,7 @@ from fungrad._graph import Graph
 from fungrad._primitive import Primitive, Unwritten
 from fungrad._trace import trace_flat
 from fungrad._vjp import pullback
+from fungrad.compile.memory import dense_nodes
 from fungrad.compile.run import program
 from fungrad.compile.source import build
 from fungrad.errors import UnsupportedFunctionError
@@ -576,7 +577,12 @@ def graph_of(function: Function, operands: Sequence[Any]) -> tuple[Graph, list[A
 
 
 def check_claims(graph: Graph, values: Sequence[Any], what: str) -> None:
-    """Each operation keeps its word: shape and dtype, and with whom its result shares memory."""
+    """Each operation keeps its word: shape and dtype, and with whom its result shares memory.
+
+    And NumPy lays it out as the compiler expects.
+    """
+    flags = tuple(bool(np.asarray(value).flags.c_contiguous) for value in values)
+    dense = dense_nodes(graph, flags)
     known: dict[Any, Any] = dict(zip(graph.inputs, values, strict=True))
     for node in graph.nodes:
         record = node.primitive
@@ -588,6 +594,8 @@ def check_claims(graph: Graph, values: Sequence[Any], what: str) -> None:
         assert (shape, dtype) == (node.aval.shape, node.aval.dtype), (
             f"{what}: {record} gives {dtype}{shape}, but says {node.aval}"
         )
+        if node in dense and shape:
+            assert result.flags.c_contiguous, f"{what}: the result of {record} is not C-contiguous"
         for i, operand in enumerate(operands):
             if record.fresh or (record.view and i > 0):
                 shares = isinstance(operand, np.ndarray) and np.shares_memory(result, operand)

@@ -1,6 +1,7 @@
 """Compiled programs give the bits of the interpreter and of NumPy, and touch nobody's memory."""
 
 import ast
+import itertools
 import re
 import tracemalloc
 from importlib import import_module
@@ -25,6 +26,7 @@ from tests._checks import graph_of
 
 source_module = import_module("fungrad.compile.source")
 schedule_module = import_module("fungrad.compile.schedule")
+memory_module = import_module("fungrad.compile.memory")
 
 
 def normal(*shape, dtype=np.float64):
@@ -332,6 +334,44 @@ def test_numbers_raise_and_warn_as_numpy_does(state):
                 assert_array_equal(f(*args), (a * a, a / b, a - a, a + a))
 
 
+CHOICES = {
+    "array or array": lambda x, y, c: np.where(c, x, y),
+    "array or 0": lambda x, y, c: np.where(c, x, 0),
+    "0 or array": lambda x, y, c: np.where(c, 0, y) - x,
+    "-0.0": lambda x, y, c: np.where(c, x, -0.0),
+    "infinity": lambda x, y, c: np.where(c, np.inf, y),
+    "a row": lambda x, y, c: np.where(c, x[0], y),
+    "a row of conditions": lambda x, y, c: np.where(c[0], x, y),
+    "a number too large": lambda x, y, c: np.where(c, x, 1e30) * np.where(c, 1e300, y),
+    "its own operand": lambda x, y, c: (lambda z: np.where(c, z, z + 1))(x * y),
+    "then written over": lambda x, y, c: np.exp(np.where(c, x, y)) * y,
+    "two numbers": lambda x, y, c: np.where(c, 0, 0) + np.where(c, 1.5, 0) * x,
+    "masked": lambda x, y, c: fg.nn.relu(x) + fg.grad(lambda x: np.sum(fg.nn.relu(x) * y))(x),
+    "mixed dtypes": lambda x, y, c: np.where(c, x.astype(np.float32), y),
+    "0-d": lambda x, y, c: np.where(c[0, 0], x[0, 0], y[1, 1]),
+}
+
+
+@pytest.mark.parametrize("name", CHOICES)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_choices_by_bits_are_those_by_branches(name, dtype, monkeypatch):
+    monkeypatch.setattr(memory_module, "MANY", 1)
+    x, y = normal(3, 4, dtype=dtype), normal(3, 4, dtype=dtype).T.copy().reshape(3, 4)
+    x[0, :3], y[:2, 1] = [-0.0, np.nan, -np.inf], [np.inf, 0.0]
+    condition = normal(3, 4) > 0
+    for a, b, c in itertools.product(*[[v, np.asfortranarray(v)] for v in (x, y, condition)]):
+        with np.errstate(all="ignore"):
+            interpreted, compiled = interpreted_and_compiled(CHOICES[name], a, b, c)
+            assert_same(compiled, interpreted)
+            assert_same(compiled, [CHOICES[name](a, b, c)] if name != "masked" else interpreted)
+
+
+def test_long_choices_are_made_by_bits():
+    f = lambda x: np.where(x @ x > 0, x, 0)
+    assert "blocks.select" in fg.source(f, np.ones((70, 70)))
+    assert "blocks.select" not in fg.source(f, np.ones((7, 7)))
+
+
 SHAPES = st.lists(st.integers(1, 3), min_size=1, max_size=4).map(tuple)
 
 
@@ -354,7 +394,9 @@ def test_what_is_called_c_contiguous_is(data):
         stack = np.ones((2, 3, 3)) * z.sum()
         turned = np.moveaxis(np.moveaxis(stack, 0, 2) * 1, 2, 0)  # the stack's axis lies innermost
         three = stack.transpose(0, 2, 1) @ (stack + 1) - turned @ stack
-        return one + z, two * 2, z.T * one.T, three, np.swapaxes(three, 1, 2) + three[::-1]
+        squares = np.ones((2, 3, 2, 2)) * z.sum()
+        four = np.swapaxes(squares, 0, 1) @ np.swapaxes(squares + 1, 0, 1)
+        return one + z, two * 2, z.T * one.T, three, np.swapaxes(three, 1, 2) + three[::-1], four
 
     values = [operand(shape), operand(part), operand(shape)]
     graph, values = graph_of(f, values)

@@ -12,9 +12,10 @@ import numpy as np
 
 from fungrad._expr import Expr, Literal
 from fungrad._primitive import item
-from fungrad.compile.blocks import sum_short
-from fungrad.compile.constants import Constants, tuple_text
+from fungrad.compile.blocks import select, sum_short
+from fungrad.compile.constants import Constants, converted, tuple_text
 from fungrad.ops import elementwise
+from fungrad.ops.activations import masked
 from fungrad.ops.creation import full
 from fungrad.ops.indexing import (
     add_at,
@@ -125,6 +126,46 @@ def short_sum(node: Expr, text: str, constants: Constants) -> str | None:
         and node.aval.dtype.itemsize in (4, 8)
     )
     return f"{constants.helper(sum_short)}({text})" if short else None
+
+
+def is_choice(node: Expr) -> bool:
+    """Whether ``node`` chooses between floats of its own dtype, or numbers, by a mask."""
+    dtype = node.aval.dtype
+    return (
+        node.primitive in (elementwise.where, masked)
+        and node.args[0].aval.dtype == np.bool_
+        and not isinstance(node.args[0], Literal)
+        and dtype.kind == "f"
+        and dtype.itemsize in (4, 8)
+        and all(arg.aval.dtype == dtype or _is_number(arg, dtype) for arg in node.args[1:])
+        and not all(map(_is_zero, node.args[1:]))
+    )
+
+
+def _is_number(arg: Expr, dtype: np.dtype[Any]) -> bool:
+    return (
+        isinstance(arg, Literal)
+        and type(arg.value) is not bool
+        and converted(arg.value, dtype) is not None
+    )
+
+
+def _is_zero(arg: Expr) -> bool:
+    return isinstance(arg, Literal) and arg.value == 0 and not np.signbit(arg.value)
+
+
+def choice(node: Expr, operands: Sequence[str], target: str, constants: Constants) -> str:
+    """The text of a call of ``select`` that writes to ``target``; ``node`` is a choice."""
+    texts = [
+        "None"
+        if _is_zero(arg)
+        else constants.number(arg.value, node.aval.dtype)
+        if isinstance(arg, Literal)
+        else text
+        for arg, text in zip(node.args[1:], operands[1:], strict=True)
+    ]
+    texts += ["None"] * (node.primitive is masked)
+    return f"{constants.helper(select)}({operands[0]}, {', '.join(texts)}, {target})"
 
 
 def statements(

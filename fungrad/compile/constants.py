@@ -108,10 +108,8 @@ class Constants:
         key = ("array", bits_key(value), dtype)
         if key in self._names:
             return self._names[key]
-        try:
-            with np.errstate(all="raise"):
-                number = np.array(value, dtype)
-        except (ArithmeticError, TypeError, ValueError):
+        number = converted(value, dtype)
+        if number is None:
             return None
         note = f"{number[()]} of dtype {dtype.name}"
         number.flags.writeable = False
@@ -124,6 +122,15 @@ class Constants:
             self.namespace[name] = value
             self.notes.append(f"# {name}: {note}")
         return name
+
+
+def converted(value: Any, dtype: np.dtype[Any]) -> np.ndarray[Any, Any] | None:
+    """A number as a 0-d array, unless NumPy would warn."""
+    try:
+        with np.errstate(all="raise"):
+            return np.array(value, dtype)
+    except (ArithmeticError, TypeError, ValueError):
+        return None
 
 
 def tuple_text(items: list[str]) -> str:

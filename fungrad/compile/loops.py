@@ -16,11 +16,10 @@ import numpy as np
 
 from fungrad._config import settings
 from fungrad._expr import Expr, Literal
-from fungrad.compile.blocks import select, spread
-from fungrad.compile.calls import SHORT, short_sum
+from fungrad.compile.blocks import spread
+from fungrad.compile.calls import SHORT, choice, is_choice, short_sum
 from fungrad.compile.constants import Constants, tuple_text
 from fungrad.compile.fuse import ROW_REDUCTIONS, Group, by_rows, lead
-from fungrad.ops.elementwise import where
 from fungrad.ops.shape import reshape_p
 
 BUSY = 1 << 20
@@ -116,7 +115,8 @@ class _Loop:
         target = self._target(node, dying)
         selection = None
         if target is not None and not self._overwrites(node, target):
-            selection = self._selection(node, operands, target)
+            if is_choice(node):
+                selection = choice(node, operands, target, self._constants)
             spread = [i for i, arg in enumerate(node.args) if self._spreads_slowly(node, arg)]
             if _is_ufunc(node) and len(spread) == 1:
                 self._line(f"{target}[...] = {operands[spread[0]]}", node)
@@ -136,24 +136,6 @@ class _Loop:
         """Whether an operand lies where the result goes."""
         owners = [self._root.get(arg, arg) for arg in node.args]
         return node in self._overwriting or target in [self._slots.get(own) for own in owners]
-
-    def _selection(self, node: Expr, operands: list[str], target: str) -> str | None:
-        """A call of ``select``, if ``node`` is a choice between floats of its own dtype."""
-        if not _is_selection(node):
-            return None
-        texts = []
-        for arg, text in zip(node.args[1:], operands[1:], strict=True):
-            if isinstance(arg, Literal):
-                zero = arg.value == 0 and not np.signbit(arg.value)
-                number = "None" if zero else self._constants.array(arg.value, node.aval.dtype)
-                if number is None:
-                    return None
-                text = number
-            texts.append(text)
-        if texts == ["None", "None"]:
-            return None
-        choose = self._constants.helper(select)
-        return f"{choose}({operands[0]}, {', '.join(texts)}, {target})"
 
     def _spreads_slowly(self, node: Expr, arg: Expr) -> bool:
         """Whether NumPy would walk along a short last axis only, again and again.
@@ -248,10 +230,10 @@ class _Loop:
             return self._rows(node)
         if node in self._summed:
             return f"w{self._tall_scratch(node)[1:]}"
-        if not (_is_ufunc(node) or _is_selection(node)):
+        if not (_is_ufunc(node) or is_choice(node)):
             return None
         key = self._key(node)
-        for owner in dying if _is_ufunc(node) else ():  # a selection reads operands twice
+        for owner in dying if _is_ufunc(node) else ():  # a choice reads operands twice
             sharing = [arg for arg in node.args if self._root.get(arg) is owner]
             if owner in self._slots and self._key(owner) == key and set(sharing) == {owner}:
                 self._slots[node] = self._slots[owner]
@@ -308,22 +290,6 @@ class _Loop:
 
 def _is_ufunc(node: Expr) -> bool:
     return node.primitive is not None and isinstance(node.primitive.value, np.ufunc)
-
-
-def _is_selection(node: Expr) -> bool:
-    """Whether ``node`` chooses between floats of its own dtype, or numbers, by a mask."""
-    dtype = node.aval.dtype
-    return (
-        node.primitive is where
-        and node.args[0].aval.dtype == np.bool_
-        and not isinstance(node.args[0], Literal)
-        and dtype.kind == "f"
-        and dtype.itemsize in (4, 8)
-        and all(
-            arg.aval.dtype == dtype or (isinstance(arg, Literal) and type(arg.value) is not bool)
-            for arg in node.args[1:]
-        )
-    )
 
 
 def _trimmed(shape: Shape) -> Shape:

@@ -18,16 +18,21 @@ from fungrad._aval import StackAval
 from fungrad._expr import Expr, Input, Literal
 from fungrad._graph import Graph
 from fungrad._primitive import item
+from fungrad.compile.calls import is_choice
 from fungrad.compile.fuse import Unit, by_rows
 from fungrad.ops.decompositions import cholesky_p
+from fungrad.ops.elementwise import where
 from fungrad.ops.indexing import getitem_p, scatter_add_p, scatter_sum_p
 from fungrad.ops.inverses import inv_p, inverse_p
 from fungrad.ops.linalg import refined_p, solve_p
 from fungrad.ops.linear import matmul_p
+from fungrad.ops.patches import conv_input_p, conv_kernel_p, conv_p, patch_sum_p, patches_p
 from fungrad.ops.reduction import all_p, any_p, max_p, min_p, sum_p
 from fungrad.ops.shape import astype_p, broadcast_to_p, concatenate_p, reshape_p
 from fungrad.ops.triangular import cholesky_cotangent_p, triangular_inverse_p
 
+MANY = 1 << 12
+"""The number of entries from which on choosing by bits is faster than by branches."""
 COPY, SCALAR, NUMBER, FRESH = ".copy()", "[()]", ".item()", ""
 """What to do with an output before it is handed out, as source text.
 
@@ -214,15 +219,30 @@ def _fresh(node: Expr) -> bool:
     return node.primitive is not None and node.primitive.fresh
 
 
+def _is_ufunc(node: Expr) -> bool:
+    return node.primitive is not None and isinstance(node.primitive.value, np.ufunc)
+
+
+def is_long_choice(node: Expr) -> bool:
+    """Whether choosing by bits is faster than by branches."""
+    return node.aval.size >= MANY and is_choice(node)
+
+
 def _takes_out(unit: Unit, dense: Set[Expr]) -> Sequence[Expr]:
     """The nodes of a unit that can write into a buffer they are given."""
     if not isinstance(unit, Expr):
         return unit.kept
     primitive, aval = unit.primitive, unit.aval
     assert primitive is not None
-    ufunc = isinstance(primitive.value, np.ufunc) or primitive is matmul_p
+    ufunc = _is_ufunc(unit) or primitive is matmul_p
     # Complex products round differently where an operand is overwritten.
-    fits = ufunc and unit in dense and bool(aval.shape) and aval.size > 0 and aval.dtype.kind != "c"
+    fits = (
+        (ufunc or is_long_choice(unit))
+        and unit in dense
+        and bool(aval.shape)
+        and aval.size > 0
+        and aval.dtype.kind != "c"
+    )
     return (unit,) if fits else ()
 
 
@@ -232,8 +252,8 @@ def _may_overwrite(unit: Unit, node: Expr, owner: Expr, root: dict[Expr, Expr]) 
     Every read of it is done by then, or has the result's index map.
     """
     if isinstance(unit, Expr):
-        if unit.primitive is matmul_p or owner not in unit.args:
-            return False
+        if not _is_ufunc(unit) or owner not in unit.args:
+            return False  # or it reads operands again after it has written
         return all(arg is owner or root.get(arg) is not owner for arg in unit.args)
     late = False  # whether node's block is already written
     for member in unit.nodes:
@@ -279,6 +299,10 @@ def dense_nodes(graph: Graph, contiguous: tuple[bool, ...]) -> set[Expr]:
 
 _KEEPING = frozenset({matmul_p, sum_p, max_p, min_p, any_p, all_p, astype_p, concatenate_p})
 """What is laid out as its operands are, apart from elementwise operations."""
+_SOLID = frozenset(
+    {conv_p, conv_input_p, conv_kernel_p, patches_p, patch_sum_p, scatter_add_p, scatter_sum_p}
+)
+"""What is always C-contiguous."""
 
 
 _SOLVERS = frozenset(
@@ -288,9 +312,8 @@ _SOLVERS = frozenset(
 
 
 def _is_new(node: Expr) -> bool:
-    if node.primitive in (scatter_add_p, scatter_sum_p):
-        return True
-    return not node.args and node.primitive is not None and node.primitive.fresh
+    known = node.primitive in _SOLID
+    return known or (not node.args and node.primitive is not None and node.primitive.fresh)
 
 
 def _settles(node: Expr, dense: Set[Expr]) -> bool:
@@ -299,7 +322,7 @@ def _settles(node: Expr, dense: Set[Expr]) -> bool:
     Where operands contradict each other about the order of two axes, NumPy takes C's
     (nditer_constr.c); and one that is broadcast along neither has an opinion on both.
     """
-    decides = isinstance(getattr(node.primitive, "value", None), np.ufunc)
+    decides = _is_ufunc(node) or node.primitive is where
     return decides and any(a in dense and a.aval.shape == node.aval.shape for a in node.args)
 
 

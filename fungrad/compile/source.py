@@ -18,6 +18,7 @@ from fungrad._graph import Graph
 from fungrad.compile.blocks import halves, rows, total
 from fungrad.compile.calls import (
     array_of,
+    choice,
     expression,
     operand,
     short_sum,
@@ -28,7 +29,7 @@ from fungrad.compile.constants import Constants
 from fungrad.compile.fuse import Group, units
 from fungrad.compile.hoist import hoist
 from fungrad.compile.loops import loop
-from fungrad.compile.memory import Plan, dense_nodes, finishes, plan
+from fungrad.compile.memory import Plan, dense_nodes, finishes, is_long_choice, plan
 from fungrad.compile.schedule import schedule
 from fungrad.compile.scratch import layout
 from fungrad.compile.spelling import spelled
@@ -157,7 +158,11 @@ class _Writer:
                     node, operands, constants, dict(node.static)
                 )
                 target = self._target(node)
-                if target is not None:
+                if is_long_choice(node) and node in self._dense:
+                    shape, dtype = map(constants.value, (node.aval.shape, node.aval.dtype))
+                    target = target or f"np.empty({shape}, {dtype})"
+                    text = choice(node, operands, target, constants)
+                elif target is not None:
                     text = f"{text[:-1]}, out={target})"
                 lines = [f"{name} = {text}"]
         self._names[node] = name

@@ -49,7 +49,6 @@ relu: Primitive = elementwise(
     INDEX,
     name="relu",
     vjp=lambda ct, y, x: (masked(y > 0, ct),),
-    template="np.maximum({0}, 0)",
     spellings=(),
     fresh=True,
     analytic=False,
