@@ -26,7 +26,7 @@ from fungrad._graph import Graph
 from fungrad._primitive import Primitive, Unwritten
 from fungrad._trace import trace_flat
 from fungrad._vjp import pullback
-from fungrad.compile.memory import dense_nodes
+from fungrad.compile.layouts import dense_nodes
 from fungrad.compile.run import program
 from fungrad.compile.source import build
 from fungrad.errors import UnsupportedFunctionError

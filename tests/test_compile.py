@@ -17,7 +17,7 @@ from fungrad._aval import aval_of
 from fungrad._evaluate import interpret
 from fungrad._simplify import simplify
 from fungrad._trace import trace_flat
-from fungrad.compile.memory import dense_nodes
+from fungrad.compile.layouts import dense_nodes
 from fungrad.compile.pool import release
 from fungrad.compile.spelling import shortened
 from fungrad.extend import elementwise
@@ -26,7 +26,7 @@ from tests._checks import graph_of
 
 source_module = import_module("fungrad.compile.source")
 schedule_module = import_module("fungrad.compile.schedule")
-memory_module = import_module("fungrad.compile.memory")
+calls_module = import_module("fungrad.compile.calls")
 
 
 def normal(*shape, dtype=np.float64):
@@ -355,7 +355,7 @@ CHOICES = {
 @pytest.mark.parametrize("name", CHOICES)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_choices_by_bits_are_those_by_branches(name, dtype, monkeypatch):
-    monkeypatch.setattr(memory_module, "MANY", 1)
+    monkeypatch.setattr(calls_module, "LONG", 1)
     x, y = normal(3, 4, dtype=dtype), normal(3, 4, dtype=dtype).T.copy().reshape(3, 4)
     x[0, :3], y[:2, 1] = [-0.0, np.nan, -np.inf], [np.inf, 0.0]
     condition = normal(3, 4) > 0

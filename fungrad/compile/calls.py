@@ -42,6 +42,8 @@ They raise and warn as ufuncs do. Not ``**``, for which they have another routin
 """
 
 
+LONG = 1 << 12
+"""The number of entries from which on choosing by bits is faster than by branches."""
 SHORT, MANY = 16, 1024
 """How long the last axis may be, and how many sums there must be, for adding column by column."""
 
@@ -128,6 +130,11 @@ def short_sum(node: Expr, text: str, constants: Constants) -> str | None:
     return f"{constants.helper(sum_short)}({text})" if short else None
 
 
+def is_ufunc(node: Expr) -> bool:
+    """Whether the value is a ufunc's: it reads every entry once, before it writes that of its result."""
+    return node.primitive is not None and isinstance(node.primitive.value, np.ufunc)
+
+
 def is_choice(node: Expr) -> bool:
     """Whether ``node`` chooses between floats of its own dtype, or numbers, by a mask."""
     dtype = node.aval.dtype
@@ -140,6 +147,11 @@ def is_choice(node: Expr) -> bool:
         and all(arg.aval.dtype == dtype or _is_number(arg, dtype) for arg in node.args[1:])
         and not all(map(_is_zero, node.args[1:]))
     )
+
+
+def is_long_choice(node: Expr) -> bool:
+    """Whether choosing by bits is faster than by branches."""
+    return node.aval.size >= LONG and is_choice(node)
 
 
 def _is_number(arg: Expr, dtype: np.dtype[Any]) -> bool:

@@ -12,7 +12,7 @@ from fungrad._graph import Graph
 from fungrad._rewrites import PASSES
 from fungrad._simplify import expand, simplify
 from fungrad.compile.fuse import Group, Unit, units
-from fungrad.compile.memory import dense_nodes
+from fungrad.compile.layouts import dense_nodes
 from fungrad.compile.schedule import peak_bytes, schedule
 
 

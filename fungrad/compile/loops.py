@@ -17,7 +17,7 @@ import numpy as np
 from fungrad._config import settings
 from fungrad._expr import Expr, Literal
 from fungrad.compile.blocks import spread
-from fungrad.compile.calls import SHORT, choice, is_choice, short_sum
+from fungrad.compile.calls import SHORT, choice, is_choice, is_ufunc, short_sum
 from fungrad.compile.constants import Constants, tuple_text
 from fungrad.compile.fuse import ROW_REDUCTIONS, Group, by_rows, lead
 from fungrad.ops.shape import reshape_p
@@ -118,7 +118,7 @@ class _Loop:
             if is_choice(node):
                 selection = choice(node, operands, target, self._constants)
             spread = [i for i, arg in enumerate(node.args) if self._spreads_slowly(node, arg)]
-            if _is_ufunc(node) and len(spread) == 1:
+            if is_ufunc(node) and len(spread) == 1:
                 self._line(f"{target}[...] = {operands[spread[0]]}", node)
                 operands[spread[0]] = target
         text = selection or short_sum(node, operands[0], self._constants)
@@ -126,7 +126,7 @@ class _Loop:
         name = self._names[node] = f"t{self._numbers[node]}"
         if target is None or selection is not None:
             self._line(f"{name} = {text}", node)
-        elif node.primitive in ROW_REDUCTIONS or _is_ufunc(node):
+        elif node.primitive in ROW_REDUCTIONS or is_ufunc(node):
             self._line(f"{name} = {text[:-1]}, out={target})", node)
         else:
             self._line(f"{target}[...] = {text}", node)
@@ -230,10 +230,10 @@ class _Loop:
             return self._rows(node)
         if node in self._summed:
             return f"w{self._tall_scratch(node)[1:]}"
-        if not (_is_ufunc(node) or is_choice(node)):
+        if not (is_ufunc(node) or is_choice(node)):
             return None
         key = self._key(node)
-        for owner in dying if _is_ufunc(node) else ():  # a choice reads operands twice
+        for owner in dying if is_ufunc(node) else ():  # a choice reads operands twice
             sharing = [arg for arg in node.args if self._root.get(arg) is owner]
             if owner in self._slots and self._key(owner) == key and set(sharing) == {owner}:
                 self._slots[node] = self._slots[owner]
@@ -286,10 +286,6 @@ class _Loop:
             return f"{name}({', '.join([pieces, *arguments])})"
         share = self._constants.helper(shared)
         return f"{share}({name}, {pieces}, {tuple_text(arguments)})"
-
-
-def _is_ufunc(node: Expr) -> bool:
-    return node.primitive is not None and isinstance(node.primitive.value, np.ufunc)
 
 
 def _trimmed(shape: Shape) -> Shape:

@@ -20,6 +20,7 @@ from fungrad.compile.calls import (
     array_of,
     choice,
     expression,
+    is_long_choice,
     operand,
     short_sum,
     stacked_numbers,
@@ -28,8 +29,9 @@ from fungrad.compile.calls import (
 from fungrad.compile.constants import Constants
 from fungrad.compile.fuse import Group, units
 from fungrad.compile.hoist import hoist
+from fungrad.compile.layouts import dense_nodes
 from fungrad.compile.loops import loop
-from fungrad.compile.memory import Plan, dense_nodes, finishes, is_long_choice, plan
+from fungrad.compile.memory import Plan, finishes, plan
 from fungrad.compile.schedule import schedule
 from fungrad.compile.scratch import layout
 from fungrad.compile.spelling import spelled
