@@ -7,6 +7,8 @@ from typing import Any
 import attrs
 import numpy as np
 
+import fungrad as fg
+from fungrad._tracer import Tracer
 from fungrad.ops.cumulative import recurrence_p
 from fungrad.ops.segments import spread_p
 from fungrad.ops.sorting import order_positions_p, order_statistics_p
@@ -22,7 +24,9 @@ from tests._domains import (
     _reductions,
     apart,
     away_from_zero,
+    between_integers,
     on,
+    within,
 )
 
 BINARY_FLOATS = (*REAL, *COMPLEX)
@@ -75,6 +79,17 @@ def _with_starts(label: str, function: Function, shape: Shape, *starts: int) -> 
     return Case(label, function, (Operand(shape), Operand((len(starts),), fixed, False)))
 
 
+def _by_example(function: Function) -> Function:
+    """A function mapped over the leading axes of its operands; by NumPy, one example at a time."""
+
+    def mapped(*operands: Any) -> Any:
+        if any(isinstance(x, Tracer) for x in operands):
+            return fg.vmap(function)(*operands)
+        return np.stack([function(*example) for example in zip(*operands, strict=True)])
+
+    return mapped
+
+
 def _spread_case(shape: Shape, axis: int, length: int, *starts: int) -> Case:
     """The transpose of ``np.add.reduceat``, whose matrix NumPy gives column by column."""
 
@@ -124,6 +139,10 @@ def _grid(rng: np.random.Generator, shape: Shape) -> Any:
     return np.arange(shape[0]) + rng.uniform(0.2, 0.5, shape)
 
 
+def _grids(rng: np.random.Generator, shape: Shape) -> Any:
+    return np.stack([_grid(rng, shape[1:]) for _ in range(shape[0])])
+
+
 def _between(rng: np.random.Generator, shape: Shape) -> Any:
     """Away from all grid points, some of them outside."""
     return rng.integers(-2, 7, shape) + rng.uniform(0.6, 0.9, shape)
@@ -155,6 +174,10 @@ ORDERING: dict[str, Row] = {
     "accumulate": Row((
         *_along_axes(np.divide.accumulate),
         on("subtract", lambda x: np.subtract.accumulate(x), (2, 3)),
+        on("power", lambda x: np.power.accumulate(x, 1), (2, 3), draw=within(0.5, 1.5)),
+        on("flat in one operand", lambda x: np.copysign.accumulate(x), (3, 2)),
+        on("flat but for the first entry", lambda x: np.floor_divide.accumulate(x), (3,),
+           draw=between_integers),
     )),
     "reduce": Row(tuple(
         on(f"{shape} axis={axis}", lambda x, a=axis: np.divide.reduce(x, axis=a), shape)
@@ -165,6 +188,11 @@ ORDERING: dict[str, Row] = {
     "prod": Row((
         *_reductions(np.prod, away_from_zero(), True),
         on("dtype", lambda x: np.prod(x, axis=0, dtype=np.complex128), (2, 3)),
+        on("wider, where half precision overflows",
+           lambda x: np.prod(x, axis=0, dtype=np.result_type(x, np.float64)), (36,),
+           draw=lambda rng, s: rng.uniform(1.9, 2.1, s) ** np.sign(17.5 - np.arange(36))),
+        on("many, an odd number", lambda x: np.prod(x, axis=1), (196, 21), draw=within(0.9, 1.1)),
+        on("many, an even number", lambda x: np.prod(x, axis=0), (18, 229), draw=within(0.9, 1.1)),
         on("multiply.reduce", lambda x: np.multiply.reduce(x), (2, 3)),
         on("method", lambda x: x.prod(-1), (2, 3)),
     )),
@@ -175,6 +203,8 @@ ORDERING: dict[str, Row] = {
         _with_starts("axis 1", lambda x, i: np.add.reduceat(x, i, axis=1), (2, 5), 4, 4, 0),
         _with_starts("axis -2", lambda x, i: np.add.reduceat(x, i, -2), (2, 3, 2), 0),
         _with_starts("none", lambda x, i: np.add.reduceat(x, i), (3,)),
+        Case("by example", _by_example(lambda x, i: np.add.reduceat(x, i)),
+             (Operand((2, 5)), Operand((2, 3), lambda rng, s: np.array([[0, 2, 4], [3, 1, 0]]), False))),
     )),
     "spread_over_segments": Row((
         _spread_case((3,), 0, 6, 0, 2, 5),
@@ -213,6 +243,8 @@ ORDERING: dict[str, Row] = {
           for shape in ((), (4,), (0,), (2, 3)) for side in ("left", "right")),
         Case("no samples", lambda a, v: np.searchsorted(a, v),
              (Operand((0,)), Operand((3,), _between))),
+        Case("by example", _by_example(lambda a, v: np.searchsorted(a, v)),
+             (Operand((2, 4), lambda rng, s: np.sort(rng.uniform(0, 4, s))), Operand((2, 3), _between))),
     ), dtypes=REAL),
     "convolve": Row((
         *_pairs(np.convolve, ((4,), (3,)), ((2,), (5,)), ((1,), (3,)), ((4,), (4,))),
@@ -222,6 +254,12 @@ ORDERING: dict[str, Row] = {
     "interp": Row((
         *(_interp_case(shape, 5) for shape in ((), (4,), (2, 3), (0,))),
         _interp_case((4,), 2),
+        Case("a jump", _interp, (
+            Operand((4,), lambda rng, s: np.array([-0.4, 0.7, 1.4, 3.8])),
+            Operand((4,), lambda rng, s: np.array([0.0, 1.0, 1.0, 3.0]), False), Operand((4,)),
+        )),
+        Case("by example", _by_example(_interp),
+             (Operand((3, 4), _between), Operand((3, 5), _grids), Operand((3, 5)))),
     ), dtypes=REAL, gradient_dtypes=REAL),
 }  # fmt: skip
 """All rows by the primitive's name."""

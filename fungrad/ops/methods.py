@@ -42,11 +42,11 @@ _FILLED = (
 
 def _accumulate_vjp(ct: Any, y: Any, x: Any, ufunc: np.ufunc, axis: int) -> tuple[Any]:
     record: Any = answers[ufunc]
-    if not callable(record.vjp):
-        return (record.vjp,)
+    rule = record.vjp
     later, earlier = along(axis, slice(1, None)), along(axis, slice(None, -1))
     first = along(axis, slice(None, 1))
-    partials = record.vjp(np.ones_like(y[later]), y[later], y[earlier], x[later])
+    ones = np.ones_like(y[later])
+    partials = rule(ones, y[later], y[earlier], x[later]) if callable(rule) else (rule, rule)
     for part in partials:
         if isinstance(part, Unwritten):
             return (part,)
@@ -71,6 +71,7 @@ accumulate_p: Primitive = primitive(
     vjp=_accumulate_vjp,
     batch=lambda batched, size, x, ufunc, axis: accumulate_p(x, ufunc=ufunc, axis=axis + 1),
     fresh=True,
+    analytic=False,
 )
 
 
@@ -98,6 +99,7 @@ reduce_p: Primitive = primitive(
     vjp=_reduce_vjp,
     batch=lambda batched, size, x, ufunc, axis: reduce_p(x, ufunc=ufunc, axis=axis + 1),
     fresh=True,
+    analytic=False,
 )
 
 
