@@ -106,6 +106,7 @@ def _scatter_rows() -> Row:
         ((x, ARRAY), (2, 3), (2, 4), (((4,), 0, 3),)),
         ((0, x, ARRAY), (2, 2, 3), (4, 2), (((4,), 0, 3),)),
         ((x, x, ARRAY), (2, 2, 3), (2, 2), (((), 0, 3),)),
+        ((x, ARRAY, ARRAY), (2, 3, 4), (2, 2, 5), (((2, 1), 0, 3), ((5,), 0, 4))),
     ]
     cases = []
     for index, shape, ct_shape, indices in table:

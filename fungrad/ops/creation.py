@@ -14,7 +14,8 @@ from fungrad._primitive import ZERO, implements, primitive
 from fungrad._tracer import Tracer, concrete_array
 
 
-def _unbatched(batched: Any, size: int, *operands: Any, **static: Any) -> Any:
+def unbatched(batched: Any, size: int, *operands: Any, **static: Any) -> Any:
+    """The batch rule of what has no operands."""
     raise AssertionError("a primitive without operands is never batched")
 
 
@@ -23,7 +24,7 @@ full = primitive(
     value="np.full({shape}, {value}, {dtype})",
     aval=lambda shape, value, dtype: make_aval(shape, dtype),
     vjp=ZERO,
-    batch=_unbatched,
+    batch=unbatched,
     fresh=True,
 )
 
@@ -32,7 +33,7 @@ arange = primitive(
     value="np.arange({start}, {stop}, {step}, {dtype})",
     aval=lambda start, stop, step, dtype: make_aval((len(range(start, stop, step)),), dtype),
     vjp=ZERO,
-    batch=_unbatched,
+    batch=unbatched,
     fresh=True,
 )
 
@@ -41,7 +42,7 @@ eye = primitive(
     value="np.eye({size}, dtype={dtype})",
     aval=lambda size, dtype: make_aval((size, size), dtype),
     vjp=ZERO,
-    batch=_unbatched,
+    batch=unbatched,
     fresh=True,
 )
 

@@ -144,7 +144,7 @@ cumsum_p = _accumulating(
 cumprod_p = _accumulating(
     np.multiply,
     "cumprod",
-    _chained(lambda y, previous, x, axis: (x.astype(y.dtype), previous), first=1),
+    _chained(lambda y, previous, x, axis: (x, previous), first=1),
     analytic=True,
 )
 _accumulating(np.maximum, "cummax", _chained(_extremum_partials, first=0), analytic=False)

@@ -17,6 +17,7 @@ from fungrad._expr import Expr
 from fungrad._primitive import INDEX, Primitive, answer, primitive
 from fungrad._tracer import Tracer, concrete_array
 from fungrad.ops.creation import arange_like
+from fungrad.ops.examples import all_batched
 
 
 @attrs.frozen(eq=False)
@@ -108,14 +109,14 @@ def _is_advanced(item: Any) -> bool:
     return item is ARRAY or isinstance(item, int)
 
 
-def _layout(index: Index, ranks: tuple[int, ...]) -> tuple[int, int]:
-    """Where the axes of the broadcast index arrays stand in the result, and how many they are.
+def _place(index: Index) -> int:
+    """Where the axes of the broadcast index arrays stand in the result.
 
     Where they are not side by side in the index, NumPy puts them first.
     """
     places = [i for i, item in enumerate(index) if _is_advanced(item)]
     together = places == list(range(places[0], places[-1] + 1))
-    return (places[0] if together else 0), max(ranks)
+    return places[0] if together else 0
 
 
 def _result_shape(x: Aval, index: Index, arrays: tuple[Aval, ...]) -> tuple[int, ...]:
@@ -138,7 +139,7 @@ def _result_shape(x: Aval, index: Index, arrays: tuple[Aval, ...]) -> tuple[int,
         raise IndexError(
             f"shape mismatch: indexing arrays could not be broadcast together with shapes {shapes}"
         ) from None
-    place, _ = _layout(index, tuple([a.ndim for a in arrays]))
+    place = _place(index)
     return (*rest[:place], *common, *rest[place:])
 
 
@@ -153,33 +154,33 @@ def _batched_index(
     on_x, on_arrays = batched[0], batched[1:]
     if not any(on_arrays):
         index = (slice(None), *index)
-        place, rank = _layout(index, tuple([a.ndim for a in arrays])) if arrays else (1, 0)
-        return index, arrays, 0 if place else rank
+        behind = max(a.ndim for a in arrays) if arrays and not _place(index) else 0
+        return index, arrays, behind
     rank = max(a.ndim - b for a, b in zip(arrays, on_arrays, strict=True))
     aligned = [
         a.reshape((size, *[1] * (rank + 1 - a.ndim), *a.shape[1:])) if b else a
         for a, b in zip(arrays, on_arrays, strict=True)
     ]
     if not on_x:
-        place, _ = _layout(index, (rank,))
-        return index, tuple(aligned), place
+        return index, tuple(aligned), _place(index)
     example = arange_like(aligned[on_arrays.index(True)], size).reshape((size, *[1] * rank))
-    index = (ARRAY, *index)
-    return index, (example, *aligned), _layout(index, (rank + 1,))[0]
+    return (ARRAY, *index), (example, *aligned), 0
 
 
 def _getitem_batch(batched: Any, size: int, x: Any, *arrays: Any, index: Index) -> Any:
     new_index, new_arrays, axis = _batched_index(batched, size, x, arrays, index)
     out = np.moveaxis(getitem_p(x, *new_arrays, index=new_index), axis, 0)
-    if any(batched[1:]):
+    if batched[0] and any(batched[1:]):
         # The index arrays' other axes stand behind the batch axis; they belong where they
         # would be without it.
-        rank = max(a.ndim for a in new_arrays) - 1
-        place, _ = _layout(index, (rank,))
-        now = _layout(new_index, (rank + 1,))[0]
-        moved = range(now + 1, now + 1 + rank)
-        out = np.moveaxis(out, tuple(moved), tuple(range(place + 1, place + 1 + rank)))
+        out = np.moveaxis(out, *_index_axes(index, new_arrays))
     return out
+
+
+def _index_axes(index: Index, arrays: tuple[Any, ...]) -> tuple[range, range]:
+    """Which axes of all examples belong to their index arrays: as NumPy puts them, and by rights."""
+    rank, place = max(a.ndim for a in arrays), _place(index)
+    return range(1, rank), range(place + 1, place + rank)
 
 
 def _scatter_add_batch(
@@ -191,12 +192,8 @@ def _scatter_add_batch(
     flags = (True, *batched[1:])
     new_index, new_arrays, axis = _batched_index(flags, size, ct, arrays, index)
     if any(flags[1:]):
-        rank = max(a.ndim for a in new_arrays) - 1
-        place, _ = _layout(index, (rank,))
-        now = _layout(new_index, (rank + 1,))[0]
-        ct = np.moveaxis(
-            ct, tuple(range(place + 1, place + 1 + rank)), tuple(range(now + 1, now + 1 + rank))
-        )
+        now, before = _index_axes(index, new_arrays)
+        ct = np.moveaxis(ct, before, now)
     return scatter_add_p(
         np.moveaxis(ct, 0, axis), *new_arrays, index=new_index, shape=(size, *shape)
     )
@@ -246,10 +243,7 @@ scatter_sum_p: Primitive = primitive(
     aval=lambda *cts, indices, shape: make_aval(shape, np.result_type(*[ct.dtype for ct in cts])),
     vjp=lambda ct, y, *cts, indices, shape: tuple([getitem_p(ct, index=i) for i in indices]),
     batch=lambda batched, size, *cts, indices, shape: scatter_sum_p(
-        *[
-            ct if b else np.broadcast_to(ct, (size, *ct.shape))
-            for ct, b in zip(cts, batched, strict=True)
-        ],
+        *all_batched(batched, size, *cts),
         indices=tuple([(slice(None), *index) for index in indices]),
         shape=(size, *shape),
     ),

@@ -56,7 +56,7 @@ def reduceat_value(x: Any, starts: Any, axis: int, dtype: Any) -> Any:
 
 def _segments_batch(record: Callable[..., Any]) -> Any:
     def batch(batched: Any, size: int, x: Any, starts: Any, axis: int, **static: Any) -> Any:
-        if batched[1] or starts.ndim > 1:
+        if starts.ndim > 1:
             x, starts = all_batched(batched, size, x, starts)
         return record(x, starts, axis=axis + 1, **static)
 

@@ -218,7 +218,7 @@ def searchsorted_value(a: Any, v: Any, side: Any) -> Any:
 
 
 def _searchsorted_batch(batched: Any, size: int, a: Any, v: Any, side: Any) -> Any:
-    if batched[0] or a.ndim > 1:
+    if a.ndim > 1:
         a, v = all_batched(batched, size, a, v)
     return searchsorted_p(a, v, side=side)
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from fungrad._aval import Stack, StackAval, make_aval, stack_aval
 from fungrad._primitive import ZERO, Primitive, Unwritten, primitive
+from fungrad.ops.creation import unbatched
 
 
 def batched_aval(aval: Any, size: int) -> Any:
@@ -47,7 +48,7 @@ stack_zeros: Primitive = primitive(
     value=lambda aval: Stack(aval, None),
     aval=lambda aval: aval,
     vjp=ZERO,
-    batch=lambda batched, size, aval: stack_zeros(aval=batched_aval(aval, size)),
+    batch=unbatched,
 )
 
 

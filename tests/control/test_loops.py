@@ -14,8 +14,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import fungrad as fg
 from fungrad import errors
+from fungrad._aval import Stack, make_aval, stack_aval
+from fungrad._batch import batch
+from fungrad._evaluate import interpret
+from fungrad._graph import make_graph
+from fungrad._tracer import Rewrite
 from fungrad.compile.pool import release
 from fungrad.errors import CarryError
+from fungrad.ops.stacks import batched_aval, stack_spread
 from tests.control.programs import Step, steps, written_out
 from tests.laws.programs import share
 
@@ -585,3 +591,15 @@ def test_debug_nans_looks_into_stacks():
         with pytest.raises(errors.NonFiniteError, match="divide") as info:
             fg.scan(lambda c, x: (c / x, c), 1.0, A([1.0, 0.0]))
         assert "lambda c, x: (c / x, c)" in str(info.value)
+
+
+def test_a_batch_of_spread_stacks_is_each_of_them_spread():
+    """No loop asks for it: of a batch they spread zeros only, which no example has for itself."""
+    aval = stack_aval(make_aval((2, 3), np.dtype(float)))
+    trace = Rewrite([aval])
+    spread = stack_spread(trace.tracers()[0], size=4, axis=1)
+    graph = make_graph(trace.avals, [spread._expr])
+    values = [np.arange(30.0).reshape(5, 2, 3), np.ones((5, 2, 3))]
+    (got,) = interpret(batch(graph, (True,), 5), [Stack(batched_aval(aval, 5), values)])
+    for stacked, value in zip(got.values, values, strict=True):
+        assert_array_equal(stacked, np.stack([np.stack([x] * 4, axis=1) for x in value]))
