@@ -242,7 +242,10 @@ LINALG: dict[str, Row] = {
         *_of_matrices(lambda a: np.linalg.svd(a)[1], ANY, spread, "values"),
         *_of_matrices(_vectors_of_svd(False), ANY, spread, "vectors"),
         *_of_matrices(_vectors_of_svd(True), ((4, 2), (2, 3)), spread, "all vectors"),
+        *_of_matrices(_vectors_of_svd(True), ((1, 2, 3), (3, 3, 2)), spread, "all vectors of each"),
         *_of_matrices(_rest_of_svd, ((4, 2), (2, 3)), spread, "orthogonal to A"),
+        *(on(f"some vectors, {i}", lambda a, i=i: np.square(np.abs(np.linalg.svd(a)[i])), (2, 2),
+             draw=spread) for i in (0, 2)),
     ),
     "svdvals": _row(
         *_of_matrices(lambda a: np.linalg.svdvals(a), ANY, spread),
@@ -252,12 +255,16 @@ LINALG: dict[str, Row] = {
         *_of_matrices(lambda a: np.linalg.pinv(a), ANY, spread),
         Case("rcond", lambda a, r: np.linalg.pinv(a, r),
              (Operand((2, 3, 2), spread), Operand((2,), within(0.01, 0.02), False))),
+        Case("one rcond", lambda a, r: np.linalg.pinv(a, r),
+             (Operand((2, 3, 2), spread), Operand((), within(0.01, 0.02), False))),
     ),
     "lstsq": _row(
         _least_squares("solution", 0, (4, 2), (4,)),
         _least_squares("solution", 0, (4, 2), (4, 3)),
         _least_squares("solution", 0, (2, 3), (2,)),
         _least_squares("singular values", 3, (4, 2), (4,)),
+        Case("of low rank", lambda u, v, b: np.linalg.lstsq(u @ v, b, rcond=1e-3)[0],
+             (Operand((3, 1)), Operand((1, 2)), Operand((3,)))),
     ),
 }  # fmt: skip
 

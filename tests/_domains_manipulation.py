@@ -10,6 +10,7 @@ import numpy as np
 from mpmath import mp
 
 from fungrad.ops.padding import window_sum
+from fungrad.ops.recurrences import bessel_i, bessel_i_value
 from fungrad.ops.scatter import at
 from tests._domains import (
     COMPLEX,
@@ -103,6 +104,8 @@ SERIES: dict[str, Row] = {
     "sinc": unary(np.sinc, FREE, _sinc_slope, points=((1e-6,), (1e-4,), (0.3,), (0.32,)),
                   undefined=lambda x: abs(x) > 1e7),
     "bessel_i": unary(np.i0, FREE, lambda x: mp.besseli(1, x), dtypes=(*REAL, "int64", "bool"),
+                      more=(Case("of order 2", lambda x: bessel_i(x, order=2), (Operand((3,), FREE),),
+                                 lambda x: bessel_i_value(x, 2)),),
                       gradient_dtypes=REAL, undefined=lambda x: abs(x) > 720),
 }  # fmt: skip
 
@@ -128,6 +131,9 @@ def _updates(operation: str, ufunc: Any) -> tuple[Case, ...]:
         ),
         (Operand((3,), apart()), Operand((0,), integers(0, 3), False), Operand((0,), apart(0.1))),
     ]
+    if operation == "multiply":
+        often = Operand((7,), lambda rng, shape: np.array([0, 0, 0, 0, 1, 0, 0]), False)
+        draws.append((Operand((2,)), often, Operand((7,))))
     return tuple(
         Case(f"{operation} {[o.shape for o in operands]}", update, operands, expected)
         for operands in draws

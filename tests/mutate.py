@@ -11,12 +11,18 @@ that are equivalent to the code stand in ``EQUIVALENT``, with the reason.
 from __future__ import annotations
 
 import ast
+import math
+import signal
 import sys
+import time
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dis import get_instructions
+from functools import partial
 from importlib import import_module
+from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -25,9 +31,12 @@ import numpy as np
 
 from fungrad import _graph
 from fungrad._primitive import Primitive, registry
-from tests import kinks_page
+from fungrad.ops import special
+from tests import kinks_page, test_random
 from tests._checks import CHECKS, SPECIAL_CHECKS
 from tests._domains import Row, all_rows
+from tests.control import test_loops
+from tests.ops import test_linalg, test_special
 
 # --- mutations -----------------------------------------------------------------------------------
 
@@ -37,7 +46,11 @@ OPERATORS: dict[type[ast.AST], type[ast.AST]] = {
     ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE,
     ast.GtE: ast.Gt, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
 }  # fmt: skip
-SYMMETRIC = ("np.equal", "np.hypot", "np.maximum", "np.minimum", "np.broadcast_shapes")
+SYMMETRIC = (
+    "np.equal", "np.hypot", "np.maximum", "np.minimum", "np.broadcast_shapes", "np.clip", "min",
+    "max", "zip",
+)  # fmt: skip
+"""Whose first two arguments may change places; of a product of pairs, the factors."""
 ORDERED = (ast.Sub, ast.Div, ast.Pow, ast.MatMult)
 
 
@@ -87,8 +100,12 @@ def _names_numpy(node: ast.expr) -> bool:
     return any(isinstance(x, ast.Name) and x.id in ("np", "math", "cmath") for x in ast.walk(node))
 
 
-def mutated(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """The tree with one expression broken after the other: the line, and what was done."""
+def mutated(tree: ast.Module, beside: bool = False) -> Iterator[tuple[int, str]]:
+    """The tree with one expression broken after the other: the line, and what was done.
+
+    With ``beside`` the expression stays where it is never reached, so that a function's closure
+    does not change.
+    """
     for parent in list(ast.walk(tree)):
         for field, old in list(ast.iter_fields(parent)):
             places = enumerate(old) if isinstance(old, list) else [(None, old)]
@@ -96,8 +113,9 @@ def mutated(tree: ast.Module) -> Iterator[tuple[int, str]]:
                 if not isinstance(node, ast.expr) or getattr(parent, "arg", None) == "strict":
                     continue
                 for new in variants(node):
-                    ast.fix_missing_locations(ast.copy_location(new, node))
-                    _put(parent, field, place, new)
+                    whole = ast.IfExp(ast.Constant(True), new, node) if beside else new
+                    ast.fix_missing_locations(ast.copy_location(whole, node))
+                    _put(parent, field, place, whole)
                     yield node.lineno, f"{ast.unparse(node)} -> {ast.unparse(new)}"
                     _put(parent, field, place, node)
 
@@ -184,19 +202,85 @@ def uses() -> dict[FunctionType, list[Use]]:
 
 # --- the run -------------------------------------------------------------------------------------
 
+FOREVER = 20.0
+"""Seconds of processor time after which a check counts as failed: a mutant may loop."""
 
-def killer(used: list[Use]) -> str | None:
-    """The first check that fails for one of the primitives, or ``None``."""
-    order = dict.fromkeys(check for use in used for check in use.checks)
-    for check in order:
-        for use in used:
-            row: Row = ROWS[use.record.name]
-            if check not in use.checks or (check in SPECIAL_CHECKS and not row.elementwise):
-                continue
-            if _fails(lambda check=check, row=row, use=use: ALL_CHECKS[check](row, use.record)):
-                return check
+
+@attrs.frozen(eq=False)
+class Trial:
+    """A check of what reaches a function: of one case of a primitive where it can be divided."""
+
+    check: str
+    run: Callable[[], object]
+
+    def fails(self) -> bool:
+        """Whether the check sees that something is wrong."""
+        return _fails(self.run)
+
+
+def trials(used: Iterable[Use]) -> list[Trial]:
+    """The trials of what reaches a function: cheap checks first, first cases before others."""
+    found: dict[tuple[str, str, int], Trial] = {}
+    records = dict.fromkeys(use.record for use in used)
+    for use in used:
+        row: Row = ROWS[use.record.name]
+        for check in use.checks:
+            if check in SPECIAL_CHECKS:
+                parts = [row] if row.elementwise else []
+            else:
+                parts = [attrs.evolve(row, cases=(case,)) for case in row.cases]
+            for place, part in enumerate(parts):
+                run = partial(ALL_CHECKS[check], part, use.record)
+                found[check, use.record.name, place] = Trial(check, run)
+    order = list(BY_RULE["vjp"])
+    keys = sorted(found, key=lambda key: (order.index(key[0]), key[2]))
+    return [*[found[key] for key in keys], *_other_tests(records)]
+
+
+def _other_tests(records: Iterable[Primitive]) -> Iterator[Trial]:
+    """What stands outside of the matrix: draws, stacks, and ``scipy.special`` against mpmath."""
+    names = {record.name for record in records}
+    if "random_gamma" in names:
+        for case in test_random.EXPECTATIONS:
+            yield Trial("other", partial(test_random.test_gradients_of_expectations, *case))
+    if "stack_spread" in names:
+        yield Trial("other", test_loops.test_a_batch_of_spread_stacks_is_each_of_them_spread)
+    if "svd" in names:
+        yield Trial("other", test_linalg.test_a_singular_value_of_0_has_derivative_0)
+    if special.__name__ not in {getattr(record.vjp, "__module__", None) for record in records}:
+        return
+    for name, row in test_special.FUNCTIONS.items():
+        if test_special.answer(name) in records:
+            for point in row.points:
+                yield Trial("other", partial(test_special.test_derivatives, name, row, point))
+    for edge in test_special.EDGES:
+        yield Trial("other", partial(test_special.test_edges, *edge))
+    for edge in test_special.SECOND_AT_EDGES:
+        yield Trial("other", partial(test_special.test_second_derivatives_at_edges, *edge))
+    for name in test_special.ANALYTIC:
+        yield Trial("other", partial(test_special.test_complex, name))
+    for parameter in test_special.BY_PARAMETER:
+        if test_special.answer(parameter[0]) in records:
+            yield Trial(
+                "other", partial(test_special.test_parameters_are_refused_or_flat, *parameter)
+            )
+    yield Trial("other", test_special.test_complex_far_out)
+    yield Trial("other", test_special.test_complex_where_there_is_no_function)
+    yield Trial("other", test_special.test_higher_derivatives_at_zero)
+    yield Trial("other", test_special.test_mixed_derivatives_at_zero)
+
+
+def killer(tried: Iterable[Trial]) -> Trial | None:
+    """The first trial that fails, or ``None``."""
+    for graph in list(_graph._graphs.values()):  # nothing remembers what another rule gave
+        graph._memo.clear()
+    return next((trial for trial in tried if trial.fails()), None)
+
+
+def kinks_differ() -> bool:
+    """Whether the page on kinks is another one now."""
     current = kinks_page.PATH.read_text(encoding="utf-8")
-    return "kinks" if _fails(lambda: _equal(kinks_page.text(), current)) else None
+    return _fails(lambda: _equal(kinks_page.text(), current))
 
 
 def _equal(got: str, want: str) -> None:
@@ -204,20 +288,31 @@ def _equal(got: str, want: str) -> None:
 
 
 def _fails(check: Callable[[], None]) -> bool:
-    for graph in list(_graph._graphs.values()):  # nothing remembers what another rule gave
-        graph._memo.clear()
     with warnings.catch_warnings(), np.errstate():
         warnings.simplefilter("error")
+        signal.signal(signal.SIGVTALRM, _give_up)
+        signal.setitimer(signal.ITIMER_VIRTUAL, FOREVER)
         try:
             check()
         except Exception:
             return True
+        finally:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
     return False
+
+
+def _give_up(*_: Any) -> None:
+    raise TimeoutError
 
 
 FAST = "a shorter way to the same product"
 ROUNDING = "the same to rounding, which the dtype of the cotangent hides"
 UNREAD = "the quotient is not read where this divides"
+MEETING = "both formulas hold where they meet"
+NOISE = "what is rounding is known to a factor only"
+FIRST = "a recurrence does not read its first factor"
+SEQUENCE = "a list does as well"
+ALL_ALIKE = "a batch of one operand alone is done as one of all"
 
 EQUIVALENT: dict[tuple[str, str], str] = {
     ("return of_a, a.mT * ct if ", "else np.matmul(a.mT, ct) -> np.matmul(a.mT, ct)"): FAST,
@@ -240,6 +335,47 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("fmod = elementwise(np.fmod", "np.rint((a - y) / b) -> (a - y) / b"): ROUNDING,
     ("return (np.conjugate(np.sign(a)) if a", "-> np.conjugate(np.sign(a))"): "real: its conjugate",
     ("defined = np.where((y == 0) | (a == 0)", "a > 0 -> a >= 0"): "0 is taken out before",
+    ("return tuple(parts)", "tuple(parts) -> parts"): SEQUENCE,
+    ("return index, tuple(aligned)", "tuple(aligned) -> aligned"): SEQUENCE,
+    ("vjp=lambda ct, y, *cts, indices, shape", " -> [getitem_p(ct, index=i) for i in indices]"): SEQUENCE,
+    ("return tuple([x if flag else", " for x, flag in pairs]"): SEQUENCE,
+    ("return tuple([d if isinstance(d, Unwritten)", " for d in slopes]"): SEQUENCE,
+    ("factors = delayed(flipped(a, axis), axis, 0)", "0 -> 1"): FIRST,
+    ("of_previous = np.concatenate([np.zeros_like(", "np.zeros_like(y[first]) -> y[first]"): FIRST,
+    ("if starts.ndim > 1", "starts.ndim > 1 -> starts.ndim >= 1"): ALL_ALIKE,
+    ("if a.ndim > 1", "a.ndim > 1 -> a.ndim >= 1"): ALL_ALIKE,
+    ("if any(batched[1:]) or xp.ndim > 1", "xp.ndim > 1 -> xp.ndim >= 1"): ALL_ALIKE,
+    ("raise AssertionError(", "-> 'a primitive without operands is never batched'"): "never reached",
+    ("vjp=lambda ct, y, a, b: (np.real(ct)", "np.real(ct) -> ct"): "the engine takes the real part",
+    ("if x.size <= _SHORT or length < 16", "-> x.size <= _SHORT and length < 16"): FAST,
+    ("if x.size <= _SHORT or length < 16", "x.size <= _SHORT -> x.size < _SHORT"): FAST,
+    ("if x.size <= _SHORT or length < 16", "length < 16 -> length <= 16"): FAST,
+    ("if x.size <= _SHORT or length < 16", "16 -> 17"): FAST,
+    ("if len(axis) == 1", "len(axis) -> axis"): FAST,
+    ("if n <= length", "n <= length -> n < length"): FAST,
+    ("kept = at_places if unique else", "np.where(_is_last(ct, places), at_places, 0)"): FAST,
+    ("while step < values.size", "step < values.size -> step <= values.size"): FAST,
+    ("winner = scatter(nobody", "False -> True"): "integers have no derivative",
+    ("if length % 2:", ""): "of an even length there is no rest",
+    ("start, stop = _bounds(n, m, mode)", "-> _bounds(m, n, mode)"): "a convolution is symmetric",
+    ("short, long = sorted((n, m))", "(n, m) -> (m, n)"): "they are sorted",
+    ("width = np.where(width == 0, 1, width)", "1 -> 2"): "nothing is in a piece without a width",
+    ("weight = np.where(inside, weight, behind", "behind.astype(xp.dtype) -> behind"): "promoted",
+    ("if any(batched[1:]) or xp.ndim > 1", "any(batched[1:]) -> batched[1:]"): ALL_ALIKE,
+    ("if any(batched[1:]) or xp.ndim > 1", "1 -> 2"): "samples of several examples have two axes",
+    ("place = names.index(axis) if axis in names else 0", "0 -> 1"): "read of batched operands only",
+    ("operands, length = [], 0", "0 -> 1"): "there is a batched operand",
+    ("if a.shape[-2] > k", "a.shape[-2] > k -> a.shape[-2] >= k"): "all vectors: nothing is outside",
+    ("if a.shape[-1] > k", "a.shape[-1] > k -> a.shape[-1] >= k"): "all vectors: nothing is outside",
+    ("cutoff = max(a.shape[-2:]) * float(np.finfo(a.dtype).eps)", "-> np.finfo(a.dtype).eps"): "a number",
+    ("cutoff = max(a.shape[-2:]) * float(np.finfo(a.dtype).eps)", "-> float(np.finfo(a.dtype).eps)"): NOISE,
+    ("return choose(np.abs(x) < 1, ", "np.abs(x) < 1 -> np.abs(x) <= 1"): MEETING,
+    ("return choose(np.abs(x) < 0.1, ", "np.abs(x) < 0.1 -> np.abs(x) <= 0.1"): MEETING,
+    ("return -choose(np.abs(x - 1) < 0.1, ", "< 0.1 -> np.abs(x - 1) <= 0.1"): MEETING,
+    ("return np.where(x > 10, far(", "x > 10 -> x >= 10"): MEETING,
+    ("distant = np.abs(x) > 10", "np.abs(x) > 10 -> np.abs(x) >= 10"): MEETING,
+    ("distant = np.abs(x) > 10", "10 -> 11"): MEETING,
+    ("tail = x < -14", "x < -14 -> x <= -14"): MEETING,
     ("return np.where(b == 0, 0, a / np.where(b == 0, 1, b))", "1 -> 2"): UNREAD,
     ("return np.where(special, limit, a / np.where(special, 1,", "1 -> 2"): UNREAD,
 }  # fmt: skip
@@ -254,60 +390,121 @@ def explanation(line: str, change: str) -> str | None:
     return None
 
 
-def run(module: ModuleType, table: dict[FunctionType, list[Use]]) -> Counter[str]:
-    """Try all mutants of a module, and print those that survive."""
+@attrs.frozen
+class Mutant:
+    """One change of one expression, and the codes of functions that it exchanges."""
+
+    line: int
+    change: str
+    swaps: tuple[tuple[FunctionType, CodeType], ...]
+
+
+def mutants(module: ModuleType, functions: Iterable[FunctionType]) -> Iterator[Mutant]:
+    """The mutants of a module that change one of the functions."""
     assert module.__file__ is not None
-    with open(module.__file__, encoding="utf-8") as file:
-        source = file.read()
-    lines, tree = source.splitlines(), ast.parse(source)
-    original = list(codes(compile(tree, module.__file__, "exec")))
+    source = Path(module.__file__).read_text(encoding="utf-8")
+    tree, twin = ast.parse(source), ast.parse(source)
+    original = _by_place(tree, module.__file__)
     live: dict[CodeType, list[FunctionType]] = defaultdict(list)
-    for function in table:
+    for function in functions:
         if function.__module__ == module.__name__:
             live[function.__code__].append(function)
-    counts: Counter[str] = Counter()
-    for line, change in mutated(tree):
+    for (line, change), _ in zip(mutated(tree), mutated(twin, beside=True), strict=True):
         try:
-            changed = list(codes(compile(tree, module.__file__, "exec")))
+            swaps = _swaps(original, _by_place(tree, module.__file__), live)
+            if any(f.__code__.co_freevars != code.co_freevars for f, code in swaps):
+                swaps = _swaps(original, _by_place(twin, module.__file__), live)
         except (SyntaxError, ValueError):
             continue
-        swaps = [
-            (function, old, new)
-            for old, new in zip(original, changed, strict=False)
-            if len(changed) == len(original) and _own(old) != _own(new)
-            for function in live.get(old, ())
-        ]
-        if not swaps:
+        if swaps:
+            yield Mutant(line, change, swaps)
+
+
+def _swaps(original: Any, changed: Any, live: Any) -> tuple[tuple[FunctionType, CodeType], ...]:
+    return tuple(
+        (function, changed[place])
+        for place, old in original.items()
+        if place in changed and _own(old) != _own(changed[place])
+        for function in live.get(old, ())
+    )
+
+
+def _by_place(tree: ast.Module, file: str) -> dict[Any, CodeType]:
+    """All codes by their line and name; those of the same line and name by their order."""
+    found: dict[Any, CodeType] = {}
+    seen: Counter[Any] = Counter()
+    with warnings.catch_warnings(action="ignore", category=SyntaxWarning):
+        whole = compile(tree, file, "exec")
+    for code in codes(whole):
+        place = (code.co_firstlineno, code.co_qualname)
+        found[*place, seen[place]] = code
+        seen[place] += 1
+    return found
+
+
+@contextmanager
+def exchanged(swaps: Iterable[tuple[FunctionType, CodeType]]) -> Iterator[None]:
+    """Give functions other codes for a while."""
+    old = [(function, function.__code__) for function, _ in swaps]
+    try:
+        for function, code in swaps:
+            function.__code__ = code
+        yield
+    finally:
+        for function, code in old:
+            function.__code__ = code
+
+
+def run(module: ModuleType, table: dict[FunctionType, list[Use]], until: float) -> Counter[str]:
+    """Try all mutants of a module, and print those that survive."""
+    assert module.__file__ is not None
+    lines = Path(module.__file__).read_text(encoding="utf-8").splitlines()
+    tried: dict[frozenset[FunctionType], list[Trial]] = {}
+    counts: Counter[str] = Counter()
+    for mutant in mutants(module, table):
+        if time.process_time() > until:
+            counts["not tried: no time"] += 1
             continue
-        if any(old.co_freevars != new.co_freevars for _, old, new in swaps):
-            counts["not tried: another closure"] += 1
-            continue
-        try:
-            for function, _, new in swaps:
-                function.__code__ = new
-            by = killer([use for function, *_ in swaps for use in table[function]])
-        finally:
-            for function, old, _ in swaps:
-                function.__code__ = old
+        functions = frozenset(function for function, _ in mutant.swaps)
+        if functions not in tried:
+            tried[functions] = trials([use for function in functions for use in table[function]])
+        order = tried[functions]
+        with exchanged(mutant.swaps):
+            by = killer(order)
+            kinks = by is None and kinks_differ()
         if by:
+            order.remove(by)
+            order.insert(0, by)  # it likely sees what else is wrong there
+        if by or kinks:
             counts["killed"] += 1
-            counts[f"  by {by}"] += 1
+            counts[f"  by {by.check if by else 'kinks'}"] += 1
             continue
-        reason = explanation(lines[line - 1], change)
+        reason = explanation(lines[mutant.line - 1], mutant.change)
         counts["equivalent" if reason else "survived"] += 1
         if not reason:
-            print(f"{module.__name__}:{line}: {change}", flush=True)
+            print(f"{module.__name__}:{mutant.line}: {mutant.change}", flush=True)
     return counts
 
 
+def every_module() -> list[str]:
+    """The modules of ``fungrad.ops`` that hold a rule."""
+    return sorted({f.__module__.removeprefix("fungrad.ops.") for f in uses()})
+
+
 def main(names: list[str]) -> int:
-    """Run for the modules of these names; 1 if a mutant survived without a reason."""
+    """Run for the modules of these names, or for all; 1 if a mutant survived without a reason."""
+    limit = (
+        float(names.pop().removeprefix("--limit="))
+        if names[-1:] and names[-1].startswith("--limit=")
+        else math.inf
+    )
     table = uses()
     total: Counter[str] = Counter()
-    for name in names:
+    for name in names or every_module():
         module = import_module(f"fungrad.ops.{name}")
-        counts = run(module, table)
-        print(name, dict(counts), flush=True)
+        start = time.process_time()
+        counts = run(module, table, start + limit)
+        print(name, dict(counts), f"{time.process_time() - start:.0f} s", flush=True)
         total += counts
     print("all", dict(total))
     return int(total["survived"] > 0)

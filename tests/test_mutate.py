@@ -8,9 +8,19 @@ from pathlib import Path
 import pytest
 
 from fungrad._primitive import registry
-from fungrad.ops import elementwise
+from fungrad.ops import elementwise, stacks
 from tests import mutate
-from tests.mutate import EQUIVALENT, Use, killer, mutated, reached, variants
+from tests.mutate import (
+    EQUIVALENT,
+    Use,
+    exchanged,
+    killer,
+    mutants,
+    mutated,
+    reached,
+    trials,
+    variants,
+)
 
 OPS = [
     line.strip()
@@ -55,15 +65,25 @@ def test_helpers_of_a_rule_are_reached_and_users_functions_are_not():
 
 
 def test_a_mutant_is_killed_and_leaves_nothing_behind():
-    use = [Use(registry()["hypot"], ("first_order",))]
-    cosine = elementwise._cosine
-    code = cosine.__code__
-    try:
-        cosine.__code__ = (lambda a, length: length / a).__code__
-        assert killer(use) == "first_order"
-    finally:
-        cosine.__code__ = code
-    assert killer(use) is None
+    tried = trials([Use(registry()["hypot"], ("first_order",))])
+    wrong = (lambda a, length: length / a).__code__
+    with exchanged([(elementwise._cosine, wrong)]):
+        by = killer(tried)
+    assert by is not None
+    assert by.check == "first_order"
+    assert killer(tried) is None
+
+
+def test_a_mutant_that_never_ends_is_killed(monkeypatch):
+    monkeypatch.setattr(mutate, "FOREVER", 0.05)
+    forever = mutate.Trial("loop", lambda: [None for _ in iter(int, 1)])
+    assert killer([forever]) is forever
+
+
+def test_a_mutant_may_read_less_around_it():
+    """The code of a function can be exchanged for one of the same closure only."""
+    changes = {mutant.change for mutant in mutants(stacks, [stacks.stack_add.batch])}
+    assert "x if flag else stack_spread(x, size=size, axis=0) -> x" in changes
 
 
 @pytest.mark.parametrize("start", dict.fromkeys(start for start, _ in EQUIVALENT))

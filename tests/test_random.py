@@ -382,18 +382,18 @@ def test_gamma_slope_of_large_parameters():
     assert_allclose(gamma_slope(x, np.full(3, a)) - 1, z / (2 * np.sqrt(a)), 1e-3, 1e-8)
 
 
-@pytest.mark.parametrize(
-    ("f", "x", "want"),
-    [
-        (lambda a: random.gamma(KEY, a, N), 0.4, 1.0),  # mean a
-        (lambda a: random.gamma(KEY, a, N) ** 2, 3.0, 7.0),  # a (a + 1)
-        (lambda a: np.log(random.gamma(KEY, a, N)), 2.0, sc.polygamma(1, 2.0)),  # psi(a)
-        (lambda a: random.beta(KEY, a, 3.0, N), 2.0, 3 / 25),  # a / (a + b)
-        (lambda a: random.beta(KEY, 3.0, a, N), 2.0, -3 / 25),
-        (lambda a: random.student_t(KEY, a, N) ** 2, 9.0, -2 / 49),  # a / (a - 2)
-        (lambda a: random.dirichlet(KEY, a * np.array([1.0, 2.0]), N)[:, 0] ** 2, 2.0, -2 / 147),
-    ],
-)
+EXPECTATIONS = [
+    (lambda a: random.gamma(KEY, a, N), 0.4, 1.0),  # mean a
+    (lambda a: random.gamma(KEY, a, N) ** 2, 3.0, 7.0),  # a (a + 1)
+    (lambda a: np.log(random.gamma(KEY, a, N)), 2.0, sc.polygamma(1, 2.0)),  # psi(a)
+    (lambda a: random.beta(KEY, a, 3.0, N), 2.0, 3 / 25),  # a / (a + b)
+    (lambda a: random.beta(KEY, 3.0, a, N), 2.0, -3 / 25),
+    (lambda a: random.student_t(KEY, a, N) ** 2, 9.0, -2 / 49),  # a / (a - 2)
+    (lambda a: random.dirichlet(KEY, a * np.array([1.0, 2.0]), N)[:, 0] ** 2, 2.0, -2 / 147),
+]
+
+
+@pytest.mark.parametrize(("f", "x", "want"), EXPECTATIONS)
 def test_gradients_of_expectations(f, x, want):
     slopes = fg.jvp(f, (x,), (1.0,))[1]
     error = np.std(slopes) / np.sqrt(N)

@@ -392,6 +392,18 @@ def test_svd_of_hermitian_matrices(dtype):
     check_grads(lambda a: np.linalg.svd(a, hermitian=True).S, [a], order=1)
 
 
+def test_a_singular_value_of_0_has_derivative_0():
+    """As the absolute value at 0; alone, and beside vectors that somebody reads."""
+    a, weights = np.diag([2.0, 1.0, 0.0]), np.array([3.0, 5.0, 7.0])
+
+    def beside_vectors(a):
+        u, s, _ = np.linalg.svd(a)
+        return np.sum(weights * s) + 0.0 * u[0, 0]
+
+    for f in (lambda a: np.sum(weights * np.linalg.svd(a)[1]), beside_vectors):
+        close(fg.grad(f)(a), np.diag([3.0, 5.0, 0.0]), atol=1e-12)
+
+
 def test_named_results():
     a = square(3, 3)
     for function, fields in (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -49,6 +50,7 @@ def closed(name, row, point):
     return of_free, free, tuple(float(point[i]) for i in free)
 
 
+@cache
 def slope(row: Function, point, direction, order):
     """A directional derivative of every result, by differences with far more digits than needed."""
     with mp.workdps(90):
@@ -73,7 +75,7 @@ def slope(row: Function, point, direction, order):
 def test_derivatives(name, row, point):
     f, free, x = closed(name, row, point)
     for place, i in enumerate(free):
-        unit = [float(j == i) for j in range(len(point))]
+        unit = tuple(float(j == i) for j in range(len(point)))
         tangents = tuple(float(j == place) for j in range(len(free)))
         want = slope(row, point, unit, 1)
         values, pushed = fg.jvp(f, x, tangents)
@@ -87,8 +89,8 @@ def test_derivatives(name, row, point):
         for i, weight in zip(free, weights, strict=True):
             direction[i] = weight
         pushed = fg.jvp(lambda *x: fg.jvp(f, x, weights)[1], x, weights)[1]
-        want = slope(row, point, direction, 2)
-        first = max(map(abs, slope(row, point, direction, 1)))
+        want = slope(row, point, tuple(direction), 2)
+        first = max(map(abs, slope(row, point, tuple(direction), 1)))
         assert_allclose(np.real(pushed), want, row.second, 1e-14 * first + 1e-300)
 
 
@@ -171,6 +173,13 @@ def test_complex(name):
         assert_allclose(fg.jvp(function, (z,), (1j,))[1], 1j * want, 1e-10)
 
 
+def test_complex_far_out():
+    z = 41 + 40j
+    assert_allclose(
+        fg.vjp(lambda z: sc.erf(z), z)[1](1.0 + 0j)[0], 2 / np.sqrt(np.pi) * np.exp(-z * z)
+    )
+
+
 def test_complex_where_there_is_no_function():
     assert_allclose(fg.jit(lambda z: sc.psi(z))(1j), sc.psi(1j))
     with pytest.raises(UnsupportedFunctionError, match="trigamma"):
@@ -184,75 +193,78 @@ def test_complex_where_there_is_no_function():
 # --- where formulas break ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("f", "x", "want"),
-    [
-        (lambda x: sc.xlogy(0.0, x), 0.0, 0.0),
-        (lambda x: sc.xlogy(x, 2.0), 0.0, math.log(2)),
-        (lambda x: sc.xlogy(0.0, x), -1.0, 0.0),
-        (lambda x: sc.xlog1py(0.0, x), -1.0, 0.0),
-        (lambda x: sc.rel_entr(0.0, x), 0.0, 0.0),
-        (lambda x: sc.rel_entr(0.0, x), 2.0, 0.0),
-        (lambda x: sc.kl_div(0.0, x), 0.0, 1.0),
-        (lambda x: sc.kl_div(x, x), 0.0, 0.0 + 1.0),
-        (lambda x: sc.rel_entr(x, 3.0), 0.0, -math.inf),
-        (lambda x: sc.entr(x), 0.0, math.inf),
-        (lambda x: sc.entr(x), -1.0, 0.0),
-        (lambda x: sc.gammainc(1.0, x), 0.0, 1.0),
-        (lambda x: sc.gammainc(2.0, x), 0.0, 0.0),
-        (lambda x: sc.gammainc(2.0, x), math.inf, 0.0),
-        (lambda x: sc.betainc(1.0, 3.0, x), 0.0, 3.0),
-        (lambda x: sc.betainc(3.0, 1.0, x), 1.0, 3.0),
-        (lambda x: sc.stdtr(math.inf, x), 1.0, math.exp(-0.5) / math.sqrt(2 * math.pi)),
-        (lambda x: sc.log_ndtr(x), -1e200, 1e200),
-        (lambda x: sc.log_ndtr(x), 1e10, 0.0),
-        (lambda x: sc.ndtr(x), -1e10, 0.0),
-        (lambda x: sc.erf(x), 1e300, 0.0),
-        (lambda x: sc.erfcx(x), math.inf, 0.0),
-        (lambda x: sc.erfcx(x), 1e60, -1 / math.sqrt(math.pi) / 1e120),
-        (lambda x: sc.dawsn(x), -math.inf, 0.0),
-        (lambda x: sc.log_expit(x), -1e300, 1.0),
-        (lambda x: sc.log_expit(x), 1e300, 0.0),
-        (lambda x: sc.expit(x), -1e300, 0.0),
-        (lambda x: sc.boxcox(0.0, x), 0.5, 4.0),
-        (lambda x: sc.boxcox(x, 0.0), 2.0, 0.5),
-        (lambda x: sc.pseudo_huber(0.0, x), 1.0, 0.0),
-        (lambda x: sc.pseudo_huber(x, 1.0), 0.0, 0.0),
-        (lambda x: sc.huber(2.0, x), 2.0, 2.0),
-        (lambda x: sc.poch(x, 2), -5.0, -9.0),
-        (lambda x: sc.poch(x, 3), -2.0, 2.0),
-        (lambda x: sc.rgamma(x), -3.0, -6.0),
-        (lambda x: sc.eval_hermite(0, x), 1.0, 0.0),
-        (lambda x: sc.gammasgn(x), 0.5, 0.0),
-        (lambda x: sc.round(x), 0.7, 0.0),
-    ],
-)  # fmt: skip
+QUIET = {"all": "raise", "under": "ignore"}
+EDGES = [
+    (lambda x: sc.xlogy(0.0, x), 0.0, 0.0),
+    (lambda x: sc.xlogy(x, 2.0), 0.0, math.log(2)),
+    (lambda x: sc.xlogy(0.0, x), -1.0, 0.0),
+    (lambda x: sc.xlog1py(0.0, x), -1.0, 0.0),
+    (lambda x: sc.rel_entr(0.0, x), 0.0, 0.0),
+    (lambda x: sc.rel_entr(0.0, x), 2.0, 0.0),
+    (lambda x: sc.kl_div(0.0, x), 0.0, 1.0),
+    (lambda x: sc.kl_div(x, x), 0.0, 0.0 + 1.0),
+    (lambda x: sc.rel_entr(x, 3.0), 0.0, -math.inf),
+    (lambda x: sc.entr(x), 0.0, math.inf),
+    (lambda x: sc.entr(x), -1.0, 0.0),
+    (lambda x: sc.gammainc(1.0, x), 0.0, 1.0),
+    (lambda x: sc.gammainc(2.0, x), 0.0, 0.0),
+    (lambda x: sc.gammainc(2.0, x), math.inf, 0.0),
+    (lambda x: sc.betainc(1.0, 3.0, x), 0.0, 3.0),
+    (lambda x: sc.betainc(3.0, 1.0, x), 1.0, 3.0),
+    (lambda x: sc.stdtr(math.inf, x), 1.0, math.exp(-0.5) / math.sqrt(2 * math.pi)),
+    (lambda x: sc.log_ndtr(x), -1e200, 1e200),
+    (lambda x: sc.log_ndtr(x), 1e10, 0.0),
+    (lambda x: sc.ndtr(x), -1e10, 0.0),
+    (lambda x: sc.erf(x), 1e300, 0.0),
+    (lambda x: sc.erfcx(x), math.inf, 0.0),
+    (lambda x: sc.erfcx(x), 1e60, -1 / math.sqrt(math.pi) / 1e120),
+    (lambda x: sc.dawsn(x), -math.inf, 0.0),
+    (lambda x: sc.log_expit(x), -1e300, 1.0),
+    (lambda x: sc.log_expit(x), 1e300, 0.0),
+    (lambda x: sc.expit(x), -1e300, 0.0),
+    (lambda x: sc.boxcox(0.0, x), 0.5, 4.0),
+    (lambda x: sc.boxcox(x, 0.0), 2.0, 0.5),
+    (lambda x: sc.pseudo_huber(0.0, x), 1.0, 0.0),
+    (lambda x: sc.pseudo_huber(x, 1.0), 0.0, 0.0),
+    (lambda x: sc.huber(2.0, x), 2.0, 2.0),
+    (lambda x: sc.poch(x, 2), -5.0, -9.0),
+    (lambda x: sc.poch(x, 3), -2.0, 2.0),
+    (lambda x: sc.rgamma(x), -3.0, -6.0),
+    (lambda x: sc.eval_hermite(0, x), 1.0, 0.0),
+    (lambda x: sc.gammasgn(x), 0.5, 0.0),
+    (lambda x: sc.round(x), 0.7, 0.0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("f", "x", "want"), EDGES)
 def test_edges(f, x, want):
-    """Finite where a side is finite, and quiet (warnings are errors)."""
+    """Finite where a side is finite, and quiet."""
     for derivative in (fg.grad(f), fg.jit(fg.grad(f))):
-        assert_allclose(derivative(x), want, 1e-14)
+        with np.errstate(**QUIET):
+            assert_allclose(derivative(x), want, 1e-14)
 
 
-@pytest.mark.parametrize(
-    ("f", "x", "want"),
-    [
-        (lambda x: sc.log_ndtr(x), -1e8, -1.0),
-        (lambda x: sc.log_ndtr(x), -1e200, -1.0),
-        (lambda x: sc.log_ndtr(x), 50.0, 0.0),
-        (lambda x: sc.erfcx(x), 1e8, 2 / math.sqrt(math.pi) / 1e24),
-        (lambda x: sc.spence(x), 1.0, 0.5),
-        (lambda x: sc.exprel(x), 0.0, 1 / 3),
-        (lambda x: sc.inv_boxcox(1.0, x), 0.0, math.e * (0.25 + 2 / 3)),
-        (lambda x: sc.boxcox(math.e, x), 0.0, 1 / 3),
-        (lambda x: sc.ellipk(x), 0.0, 9 * math.pi / 64),
-        (lambda x: sc.j1(x), 0.0, 0.0),
-        (lambda x: sc.rgamma(x), 0.0, 2 * np.euler_gamma),
-        (lambda x: sc.sici(x)[0], 0.0, 0.0),
-        (lambda x: sc.shichi(x)[0], 0.0, 0.0),
-    ],
-)
+SECOND_AT_EDGES = [
+    (lambda x: sc.log_ndtr(x), -1e8, -1.0),
+    (lambda x: sc.log_ndtr(x), -1e200, -1.0),
+    (lambda x: sc.log_ndtr(x), 50.0, 0.0),
+    (lambda x: sc.erfcx(x), 1e8, 2 / math.sqrt(math.pi) / 1e24),
+    (lambda x: sc.spence(x), 1.0, 0.5),
+    (lambda x: sc.exprel(x), 0.0, 1 / 3),
+    (lambda x: sc.inv_boxcox(1.0, x), 0.0, math.e * (0.25 + 2 / 3)),
+    (lambda x: sc.boxcox(math.e, x), 0.0, 1 / 3),
+    (lambda x: sc.ellipk(x), 0.0, 9 * math.pi / 64),
+    (lambda x: sc.j1(x), 0.0, 0.0),
+    (lambda x: sc.rgamma(x), 0.0, 2 * np.euler_gamma),
+    (lambda x: sc.sici(x)[0], 0.0, 0.0),
+    (lambda x: sc.shichi(x)[0], 0.0, 0.0),
+]
+
+
+@pytest.mark.parametrize(("f", "x", "want"), SECOND_AT_EDGES)
 def test_second_derivatives_at_edges(f, x, want):
-    assert_allclose(fg.grad(fg.grad(f))(x), want, 1e-12, 1e-15)
+    with np.errstate(**QUIET):
+        assert_allclose(fg.grad(fg.grad(f))(x), want, 1e-12, 1e-15)
 
 
 def test_higher_derivatives_at_zero():
