@@ -42,7 +42,7 @@ from fungrad.errors import (
 
 _serials = count()
 MANY_OPERATIONS = 50_000
-"""From how many new operations in one trace on a hint is given: longer programs run interpreted."""
+"""From how many new operations in one trace on a hint is given: such programs are compiled late."""
 _hinted: set[tuple[str, int]] = set()
 _MAX_HINTS = 1_000
 
@@ -112,7 +112,7 @@ class Trace:
         warnings.warn_explicit(
             f"more than {MANY_OPERATIONS:,} operations were traced, the last of them by this line; "
             "a Python loop around it unrolls, which costs time and memory for every step, and a "
-            "program so long is not compiled; write: fg.scan(f, init, xs), fg.fori_loop or "
+            "program so long is compiled late; write: fg.scan(f, init, xs), fg.fori_loop or "
             "fg.while_loop, which trace their body once",
             UnrolledLoopWarning,
             *place,

@@ -19,7 +19,7 @@ from fungrad._simplify import simplify
 from fungrad._trace import trace_flat
 from fungrad.compile.layouts import dense_nodes
 from fungrad.compile.pool import release
-from fungrad.compile.spelling import shortened
+from fungrad.compile.spelling import in_parts, shortened
 from fungrad.extend import elementwise
 from fungrad.ops.elementwise import ZERO
 from tests._checks import graph_of
@@ -27,6 +27,8 @@ from tests._checks import graph_of
 source_module = import_module("fungrad.compile.source")
 schedule_module = import_module("fungrad.compile.schedule")
 calls_module = import_module("fungrad.compile.calls")
+spelling_module = import_module("fungrad.compile.spelling")
+run_module = import_module("fungrad.compile.run")
 
 
 def normal(*shape, dtype=np.float64):
@@ -616,3 +618,74 @@ def test_the_short_spelling_means_the_same(name):
         return found
 
     assert calls(long) == calls(text)
+
+
+# --- long programs ----------------------------------------------------------------------------------
+
+
+def test_long_programs_are_compiled_in_parts(monkeypatch):
+    monkeypatch.setattr(spelling_module, "PART", 2)
+    text = """# c0: a comment
+def g0(a):
+    a
+def program(x0, x1):
+    # x0: float64[3]
+    t0 = np_add(x0, x1)  # float64[3]
+    s0, s1, = s = k0()
+    t1 = np_sin(t0, s0); del t0
+    t2 = np_cos(t1)  # float64[3]
+    k1(s)
+    return (t2, x0,)
+"""
+    assert in_parts(text, "program") == [
+        "# c0: a comment\ndef g0(a):\n    a\n",
+        "def part0(v, x0, x1):\n    v[0] = np_add(x0, x1)\n    v[1], s1, = v[2] = k0()",
+        "def part1(v, x0, x1):\n    t1 = np_sin(v[0], v[1]); v[0] = None\n    v[3] = np_cos(t1)",
+        "def part2(v, x0, x1):\n    k1(v[2])",
+        "def program(x0, x1):\n    v = [None] * 4\n    part0(v, x0, x1)\n    part1(v, x0, x1)\n"
+        "    part2(v, x0, x1)\n    return (v[3], x0,)",
+    ]
+
+
+@pytest.mark.parametrize("part", [1, 3])
+@pytest.mark.parametrize("size", [3, 300])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_parts_compute_what_the_whole_does(name, size, part, monkeypatch):
+    monkeypatch.setattr(spelling_module, "PART", part)
+    interpreted, compiled = interpreted_and_compiled(PROGRAMS[name], normal(size, size) / 20)
+    assert_same(compiled, interpreted)
+
+
+def test_parts_forget_what_no_other_part_needs(monkeypatch):
+    monkeypatch.setattr(spelling_module, "PART", 2)
+    x = normal(400, 400)
+
+    def chain(x):
+        for _ in range(30):
+            x = np.tanh(x @ x) + x.T
+        return x
+
+    f = fg.jit(chain)
+    f(x), f(x)
+    assert peak_of(f, x)[0] < 5 * x.nbytes
+
+
+def test_very_long_programs_are_compiled_late(monkeypatch):
+    monkeypatch.setattr(run_module, "LONG", 50)
+    monkeypatch.setattr(run_module, "LATE", 4)
+    built = []
+    monkeypatch.setattr(
+        run_module, "build", lambda *args: built.append(args) or source_module.build(*args)
+    )
+
+    def chain(x):
+        for _ in range(60):
+            x = np.sin(x)
+        return x
+
+    f, x = fg.jit(chain), normal(3)
+    counts = []
+    for _ in range(6):
+        assert_same(f(x), chain(x))
+        counts.append(len(built))
+    assert counts == [0, 0, 0, 1, 1, 1]

@@ -24,8 +24,10 @@ LARGE = 1 << 16
 """The mean number of entries of an operation from which on the first call is hot."""
 MAX_VARIANTS = 8
 """How many patterns of contiguous inputs get a variant of their own."""
-MAX_COMPILED = 50_000
-"""The longest graph for which source is generated: Python's compiler is slow on more lines."""
+LONG = 50_000
+"""How many operations a graph has from which on it is compiled late: that takes about a second."""
+LATE = 16
+"""The call from which on such a graph is compiled: until then interpreting it took as long."""
 
 
 @stage
@@ -64,18 +66,19 @@ def program(graph: Graph) -> Program:
 class Program:
     """A simplified graph with its compiled variants, one for each pattern of contiguous inputs."""
 
-    __slots__ = ("_calls", "_compiled", "graph")
+    __slots__ = ("_calls", "_compiled", "_hot", "graph")
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         # Where operations take longer than writing them as source does, the first call is hot.
         entries = sum([node.aval.size for node in graph.nodes])
-        self._calls = HOT if entries > LARGE * len(graph.nodes) else 0
+        self._hot = LATE if len(graph.nodes) > LONG else HOT
+        self._calls = self._hot if entries > LARGE * len(graph.nodes) else 0
         self._compiled: dict[tuple[bool, ...], Callable[..., tuple[Any, ...]]] = {}
 
     def __call__(self, values: Sequence[Any]) -> Sequence[Any]:
         """The outputs for these input values."""
-        if self._calls < HOT - 1:
+        if self._calls < self._hot - 1:
             self._calls += 1
             return _finished(self.graph, interpret(self.graph, values))
         operands, flags = [], []
@@ -92,7 +95,7 @@ class Program:
 
     def variant(self, contiguous: tuple[bool, ...]) -> Callable[..., Sequence[Any]]:
         """The function of the inputs' values, NumPy's, of which some are C-contiguous."""
-        if len(self.graph.nodes) > MAX_COMPILED or recording() is not None:
+        if recording() is not None:
             return lambda *values: _finished(self.graph, interpret(self.graph, values))
         if contiguous not in self._compiled and len(self._compiled) >= MAX_VARIANTS:
             contiguous = (False,) * len(contiguous)

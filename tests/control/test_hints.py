@@ -54,7 +54,7 @@ def test_a_hint_that_is_an_error_leaves_nothing_behind(few):
     assert np.isfinite(fg.grad(f)(0.5))
 
 
-def test_the_bound_is_where_programs_are_no_longer_compiled():
-    from fungrad.compile.run import MAX_COMPILED
+def test_the_bound_is_where_programs_are_compiled_late():
+    from fungrad.compile.run import LONG
 
-    assert _tracer.MANY_OPERATIONS == MAX_COMPILED
+    assert _tracer.MANY_OPERATIONS == LONG
