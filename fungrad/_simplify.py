@@ -12,6 +12,7 @@ from fungrad._expr import Expr, Literal, with_args
 from fungrad._graph import Graph, make_graph, substitute
 from fungrad._primitive import item
 from fungrad._rewrites import PASSES, Uses, constant, rewritten
+from fungrad._together import together
 from fungrad._values import value_program
 from fungrad.ops.elementwise import closed_forms
 
@@ -27,7 +28,7 @@ def simplify(graph: Graph, without: Set[str] = frozenset()) -> Graph:
     assert without <= PASSES.keys(), without
 
     def derive() -> Graph:
-        flat = expand(graph)
+        flat = together(expand(graph))
         for rewrite in graph_rewrites:
             flat = rewrite(flat)
         new: dict[Expr, Expr] = {}

@@ -16,7 +16,7 @@ from fungrad.ops.patches import (
     patch_sum_p,
     patches_p,
 )
-from fungrad.ops.softmax import log_softmax_p, logsumexp_p, softmax_p
+from fungrad.ops.softmax import exponentials_p, log_softmax_p, logsumexp_p, softmax_p
 from tests._domains import (
     NUMBERS,
     REAL,
@@ -97,16 +97,16 @@ ACTIVATIONS: dict[str, Row] = {
 }  # fmt: skip
 
 
-def _along(record: Any, reference: Function) -> Row:
+def _along(function: Function, reference: Function) -> Row:
     shapes: list[tuple[Shape, tuple[int, ...]]] = [
         ((), ()), ((4,), (0,)), ((2, 3), (0,)), ((2, 3), (1,)), ((2, 3), (0, 1)), ((2, 3, 4), (0, 2)),
-        ((2, 3), ()), ((1,), (0,)), ((0, 3), (1,)), ((2, 0), (0,)),
+        ((2, 3), ()), ((1,), (0,)), ((0, 3), (1,)), ((2, 0), (0,)), ((4, 5, 3), (2,)),
     ]  # fmt: skip
 
     def case(shape: Shape, axis: tuple[int, ...]) -> Case:
         label = f"{shape} axis={axis}"
         oracle = lambda x: reference(x, axis)
-        return Case(label, lambda x: record(x, axis=axis), (Operand(shape, apart()),), oracle)
+        return Case(label, lambda x: function(x, axis=axis), (Operand(shape, apart()),), oracle)
 
     cases = tuple(case(shape, axis) for shape, axis in shapes)
     return Row(cases, exact=False, dtypes=REAL, gradient_dtypes=REAL)
@@ -117,7 +117,20 @@ def _softmax(x: Any, axis: Any) -> Any:
     return weights / np.sum(weights, axis=axis, keepdims=True)
 
 
+def _weighted(x: Any, axis: Any) -> Any:
+    logs, total, shares = exponentials_p(
+        x, axis=axis, wanted=("log_softmax", "logsumexp", "softmax")
+    )
+    return 2 * logs + shares - 3 * np.expand_dims(total, axis)
+
+
+def _weighted_reference(x: Any, axis: Any) -> Any:
+    shares = _softmax(x, axis)
+    return 2 * np.log(shares) + shares - 3 * np.log(np.sum(np.exp(x), axis=axis, keepdims=True))
+
+
 SOFTMAX: dict[str, Row] = {
+    "exponentials": _along(_weighted, _weighted_reference),
     "softmax": _along(softmax_p, _softmax),
     "log_softmax": _along(log_softmax_p, lambda x, axis: np.log(_softmax(x, axis))),
     "logsumexp": _along(logsumexp_p, lambda x, axis: np.log(np.sum(np.exp(x), axis=axis))),

@@ -29,6 +29,7 @@ ROWS = (
         "_jacobian",
         "_values",
         "_rewrites",
+        "_together",
         "_simplify",
     },
     {"compile"},

@@ -169,3 +169,36 @@ def test_wild_values_without_a_pass(program, seed, name):
         got = interpret(simplify(graph, frozenset([name])), values)
     for a, b in zip(got, want, strict=True):
         same_bits(a, b, f"without {name}")
+
+
+# --- what is computed at once --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(64, 10), (40, 3), (3, 40), (5,), (0, 3), (20, 16, 2)])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+def test_softmaxes_of_one_operand_are_computed_at_once(shape, dtype):
+    def f(x):
+        logs, shares, total = fg.nn.log_softmax(x), fg.nn.softmax(x), fg.nn.logsumexp(x, -1)
+        return logs, shares, total, fg.nn.softmax(x, 0), fg.nn.softmax(x * 2)
+
+    x = np.random.default_rng(0).normal(size=shape).astype(dtype) * 30
+    if x.size > 12:
+        x[..., 0].flat[:3] = [np.inf, -np.inf, np.nan]
+    graph = simplify(fg.trace(f, x))
+    names = [node.primitive.name for node in graph.nodes]
+    assert names.count("exponentials") == 1
+    assert names.count("softmax") == (len(shape) > 1) + 1
+    with np.errstate(invalid="ignore"):
+        plain = f(x)
+        for got in (interpret(graph, [x]), build(graph, (True,))(x)):
+            for a, b in zip(got, plain, strict=True):
+                same_bits(a, b, f"{shape}")
+
+
+def test_the_value_and_gradient_of_cross_entropy_share_exponentials():
+    def loss(x, y):
+        return np.mean(fg.nn.logsumexp(x, 1) - np.sum(x * y, axis=1))
+
+    text = fg.source(fg.value_and_grad(loss), np.ones((20, 5)), np.ones((20, 5)))
+    assert text.count("the primitive exponentials") == 1
+    assert "the primitive softmax" not in text

@@ -12,6 +12,7 @@ import numpy as np
 
 from fungrad._expr import Expr
 from fungrad._graph import Graph
+from fungrad._primitive import item
 from fungrad.compile.calls import is_ufunc
 from fungrad.ops.decompositions import cholesky_p
 from fungrad.ops.elementwise import where
@@ -22,6 +23,7 @@ from fungrad.ops.linear import matmul_p
 from fungrad.ops.patches import conv_input_p, conv_kernel_p, conv_p, patch_sum_p, patches_p
 from fungrad.ops.reduction import all_p, any_p, max_p, min_p, sum_p
 from fungrad.ops.shape import astype_p, broadcast_to_p, concatenate_p, reshape_p
+from fungrad.ops.softmax import SHARING, exponentials_p
 from fungrad.ops.triangular import cholesky_cotangent_p, triangular_inverse_p
 
 
@@ -48,6 +50,9 @@ def dense_nodes(graph: Graph, contiguous: tuple[bool, ...]) -> set[Expr]:
                 dense.add(node)
             elif node.args[0] in ordered:
                 ordered.add(node)
+        elif primitive is item:
+            if node.args[0].primitive is exponentials_p and node.args[0].args[0] in ordered:
+                dense.add(node)
         elif single or (known and kept) or _settles(node, dense) or _is_new(node):
             dense.add(node)
         if node in dense:
@@ -55,7 +60,9 @@ def dense_nodes(graph: Graph, contiguous: tuple[bool, ...]) -> set[Expr]:
     return dense
 
 
-_KEEPING = frozenset({matmul_p, sum_p, max_p, min_p, any_p, all_p, astype_p, concatenate_p})
+_KEEPING = frozenset(
+    {matmul_p, sum_p, max_p, min_p, any_p, all_p, astype_p, concatenate_p, *SHARING}
+)
 """What is laid out as its operands are, apart from elementwise operations."""
 _SOLID = frozenset(
     {conv_p, conv_input_p, conv_kernel_p, patches_p, patch_sum_p, scatter_add_p, scatter_sum_p}

@@ -1,7 +1,8 @@
 """Exponentials normalised to sum one, and the logarithm of their sum.
 
 Each is a primitive: its derivative is a short formula of its value, and its value takes care of
-infinities, among which ties share evenly, as in ``np.logaddexp``.
+infinities, among which ties share evenly, as in ``np.logaddexp``. They consist of the same parts, so
+where a program needs several of one operand, it computes them at once: ``exponentials_p``.
 """
 
 from __future__ import annotations
@@ -11,43 +12,89 @@ from typing import Any
 
 import numpy as np
 
-from fungrad._aval import Aval, make_aval
+from fungrad._aval import Aval, make_aval, tuple_aval
 from fungrad._primitive import Primitive, primitive, result_dtype
 from fungrad.ops.reduction import Axes, reduced_shape
 
+FEW, MANY = 32, 16
+"""Up to how many entries, along the last axis, of how many rows at least are computed in columns.
 
-def _centred(x: Any, axis: Axes) -> tuple[Any, Any]:
-    """The maximum, and ``x`` minus it; equal infinities have the difference 0."""
+NumPy reduces short rows one by one, and broadcasts to them one by one.
+"""
+
+
+def _centred(x: Any, axis: Axes, out: Any) -> tuple[Any, Any]:
+    """The maximum, and ``x`` minus it; equal infinities have the difference 0.
+
+    ``out`` is memory for the difference, if there is any.
+    """
     most = np.maximum.reduce(x, axis=axis, keepdims=True, initial=-np.inf)
-    if np.isfinite(most).all():
+    if np.logical_and.reduce(np.isfinite(most), axis=None):
         with np.errstate(over="ignore"):
-            return most, np.asarray(x - most)
+            return most, np.asarray(np.subtract(x, most, out=out))
     wins = np.equal(x, most)
     return most, np.where(wins, 0, x) - np.where(wins, 0, most)
 
 
+def _in_columns(x: Any, axis: Axes) -> bool:
+    length = x.shape[-1] if x.ndim else 0
+    short = axis == (x.ndim - 1,) and 2 <= length <= FEW and x.size >= MANY * length
+    return bool(short and x.dtype.itemsize > 2)  # sums of float16 are more accurate along rows
+
+
+def exponentials_value(x: Any, axis: Axes, wanted: tuple[str, ...]) -> tuple[Any, ...]:
+    """The ``wanted`` ones of ``softmax``, ``log_softmax`` and ``logsumexp``."""
+    x = np.asarray(x)
+    if _in_columns(x, axis):
+        columns = x.reshape((-1, x.shape[-1])).T.copy()
+        parts = zip(wanted, _parts(columns, (0,), wanted, columns), strict=True)
+        return tuple(
+            [
+                y.reshape(x.shape[:-1]) if name == "logsumexp" else y.T.copy().reshape(x.shape)
+                for name, y in parts
+            ]
+        )
+    return tuple(_parts(x, axis, wanted, None))
+
+
+def _parts(x: Any, axis: Axes, wanted: tuple[str, ...], out: Any) -> list[Any]:
+    """The results along any axes; ``out`` is memory for the differences, if there is any."""
+    most, centred = _centred(x, axis, out)
+    weights = np.asarray(np.exp(centred, out=None if "log_softmax" in wanted else centred))
+    total = np.add.reduce(weights, axis=axis, keepdims=True)
+    parts = []
+    for name in wanted:
+        if name == "softmax":
+            parts.append(np.divide(weights, total, out=weights))
+        elif name == "log_softmax":
+            parts.append(np.subtract(centred, _log(total, x.size), out=centred))
+        else:
+            parts.append(
+                np.asarray(most + _log(total, x.size)).reshape(reduced_shape(x.shape, axis))
+            )
+    return parts
+
+
+def _log(total: Any, size: int) -> Any:
+    if size:
+        return np.log(total)
+    with np.errstate(divide="ignore"):  # a sum of nothing
+        return np.log(total)
+
+
 def softmax_value(x: Any, axis: Axes) -> Any:
     """``exp(x) / sum(exp(x))``."""
-    _, weights = _centred(x, axis)
-    weights = np.exp(weights, out=np.asarray(weights))
-    weights /= np.add.reduce(weights, axis=axis, keepdims=True)
-    return weights
+    return exponentials_value(x, axis, ("softmax",))[0]
 
 
 def log_softmax_value(x: Any, axis: Axes) -> Any:
     """``x - log(sum(exp(x)))``."""
-    _, out = _centred(x, axis)
-    out = np.asarray(out)
-    out -= np.log(np.add.reduce(np.exp(out), axis=axis, keepdims=True))
-    return out
+    return exponentials_value(x, axis, ("log_softmax",))[0]
 
 
 def logsumexp_value(x: Any, axis: Axes) -> Any:
     """``log(sum(exp(x)))``; -inf of nothing."""
-    most, exponents = _centred(x, axis)
-    with np.errstate(divide="ignore"):
-        total = np.log(np.add.reduce(np.exp(exponents), axis=axis))
-    return most.reshape(total.shape) + total
+    return exponentials_value(x, axis, ("logsumexp",))[0][()]
 
 
 def _declare(name: str, value: Callable[..., Any], aval: Any, vjp: Any) -> Primitive:
@@ -56,11 +103,16 @@ def _declare(name: str, value: Callable[..., Any], aval: Any, vjp: Any) -> Primi
         value=value,
         aval=aval,
         vjp=vjp,
-        batch=lambda batched, size, x, axis: record(x, axis=tuple([i + 1 for i in axis])),
+        batch=lambda batched, size, x, **static: record(x, **_behind(**static)),
         fresh=True,
         analytic=False,
     )
     return record
+
+
+def _behind(axis: Axes, **static: Any) -> dict[str, Any]:
+    """The static for one axis more in front."""
+    return {"axis": tuple([i + 1 for i in axis]), **static}
 
 
 def _same(x: Aval, axis: Axes) -> Aval:
@@ -88,4 +140,25 @@ logsumexp_p = _declare(
     logsumexp_value,
     _reduced,
     lambda ct, y, x, axis: (np.expand_dims(ct, axis) * softmax_p(x, axis=axis),),
+)
+
+
+SHARING = (softmax_p, log_softmax_p, logsumexp_p)
+"""What ``exponentials_p`` computes."""
+
+
+def _exponentials_vjp(ct: Any, y: Any, x: Any, axis: Axes, wanted: tuple[str, ...]) -> tuple[Any]:
+    rules: dict[str, Any] = {record.name: record.vjp for record in SHARING}
+    parts = zip(wanted, ct, y, strict=True)
+    first, *others = [rules[name](c, part, x, axis)[0] for name, c, part in parts]
+    return (sum(others, start=first),)
+
+
+exponentials_p = _declare(
+    "exponentials",
+    exponentials_value,
+    lambda x, axis, wanted: tuple_aval(
+        *[(_reduced if name == "logsumexp" else _same)(x, axis) for name in wanted]
+    ),
+    _exponentials_vjp,
 )
