@@ -590,7 +590,7 @@ def check_claims(graph: Graph, values: Sequence[Any], what: str) -> None:
         result = known[node] = apply(node, operands)
         if isinstance(node.aval, TupleAval):
             continue
-        shape, dtype = np.shape(result), np.asarray(result).dtype
+        shape, dtype = np.shape(result), np.asarray(result).dtype.newbyteorder("=")
         assert (shape, dtype) == (node.aval.shape, node.aval.dtype), (
             f"{what}: {record} gives {dtype}{shape}, but says {node.aval}"
         )
