@@ -48,7 +48,7 @@ def written_out(graph: Graph) -> Graph:
         for node in graph.nodes:
             plain = new[node] = with_args(node, tuple([new.get(arg, arg) for arg in node.args]))
             if node.primitive in closed_forms and (program := value_program(node)) is not None:
-                (new[node],) = substitute(program, plain.args)
+                (new[node],) = substitute(written_out(program), plain.args)
         return make_graph(
             [node.aval for node in graph.inputs], [new.get(out, out) for out in graph.outputs]
         )

@@ -244,6 +244,16 @@ def unary(function: Function, draw: Draw, slope: Function, **rest: Any) -> Row:
     return elementwise(function, draw, slopes=(slope,), **rest)
 
 
+def third_derivative(value: Any, definition: Function, slope: Function, **rest: Any) -> Row:
+    """A row of a derivative in closed form ``(x, order)``, at order 3."""
+    third = lambda x: value.value(x, 3)
+    # Operators on complex NumPy scalars round otherwise than the ufuncs of the program.
+    return unary(
+        lambda x: value(x, 3), within(-1.2, 1.2), slope,
+        oracle=third, definition=definition, exact=False, **rest,
+    )  # fmt: skip
+
+
 def binary(
     function: Function, draws: tuple[Draw, Draw], slopes: tuple[Function, Function], **rest: Any
 ) -> Row:

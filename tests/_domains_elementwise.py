@@ -9,7 +9,6 @@ import numpy as np
 from mpmath import mp
 
 import fungrad as fg
-from fungrad._primitive import Primitive
 from fungrad.ops.elementwise import (
     arctan_derivative,
     root,
@@ -35,6 +34,7 @@ from tests._domains import (
     integers,
     labelled,
     on,
+    third_derivative,
     unary,
     with_number,
     with_numbers,
@@ -79,17 +79,6 @@ def _without_power_slope(a: float, b: float) -> bool:
     # A negative base has values at integers only; 0**b and inf**b jump at b = 0; and an infinite
     # exponent is a limit of functions that is not continuous at 1.
     return a < 0 or np.isinf(b) or (b == 0 and (a == 0 or np.isinf(a)))
-
-
-def _third(value: Primitive, polynomial: Function, slope: Function, **rest: Any) -> Row:
-    """The third derivative of a function, which is a polynomial in the function."""
-    third = lambda x: value.value(x, 3)
-    draw = within(-1.2, 1.2)
-    # Operators on complex NumPy scalars round otherwise than the ufuncs of the program.
-    return unary(
-        lambda x: value(x, 3), draw, slope,
-        oracle=third, definition=polynomial, exact=False, **rest,
-    )  # fmt: skip
 
 
 def _third_of_sigmoid(y: Any) -> Any:
@@ -159,24 +148,24 @@ ELEMENTWISE: dict[str, Row] = {
     "cosh": unary(np.cosh, FREE, mp.sinh),
     # 1 - y*y, as the design has it: cheap, and exact in absolute terms only.
     "tanh": unary(np.tanh, FREE, lambda x: mp.sech(x) ** 2, slope_atol=3e-16),
-    "tanh_derivative": _third(
+    "tanh_derivative": third_derivative(
         tanh_derivative,
         lambda x: -2 + 8 * np.tanh(x) ** 2 - 6 * np.tanh(x) ** 4,
         lambda x: mp.sech(x) ** 2 * mp.tanh(x) * (16 - 24 * mp.tanh(x) ** 2),
         slope_atol=3e-15,
     ),
-    "tan_derivative": _third(
+    "tan_derivative": third_derivative(
         tan_derivative,
         lambda x: 2 + 8 * np.tan(x) ** 2 + 6 * np.tan(x) ** 4,
         lambda x: mp.sec(x) ** 2 * mp.tan(x) * (16 + 24 * mp.tan(x) ** 2),
     ),
-    "arctan_derivative": _third(
+    "arctan_derivative": third_derivative(
         arctan_derivative,
         lambda x: (6 * x**2 - 2) / (1 + x**2) ** 3,
         lambda x: 24 * x * (1 - x * x) / (1 + x * x) ** 4,
         slope_atol=1e-15,
     ),
-    "sigmoid_derivative": _third(
+    "sigmoid_derivative": third_derivative(
         sigmoid_derivative,
         lambda x: _third_of_sigmoid(1 / (1 + np.exp(-x))),
         lambda x: _sigmoid(x) * _sigmoid(-x) * mp.tanh(-x / 2)

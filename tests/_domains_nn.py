@@ -29,6 +29,7 @@ from tests._domains import (
     away_from_zero,
     booleans,
     elementwise,
+    third_derivative,
     unary,
     within,
 )
@@ -59,6 +60,19 @@ def _within_50(function: Function, below: int, above: int) -> Function:
     return lambda x: function(x) if abs(x) < 50 else mp.mpf(below if x < 0 else above)
 
 
+def _density(x: Any) -> Any:
+    return np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
+
+
+def _product_of_sigmoids(x: Any) -> Any:
+    return special.expit(x) * special.expit(-x)
+
+
+def _fourth_of_silu(x: Any) -> Any:
+    s = _sigmoid(x) * _sigmoid(-x)
+    return x * s * mp.tanh(-x / 2) * (1 - 12 * s) + 4 * s * (1 - 6 * s)
+
+
 ACTIVATIONS: dict[str, Row] = {
     "masked": Row(
         tuple(
@@ -86,6 +100,21 @@ ACTIVATIONS: dict[str, Row] = {
         slope_atol=3e-16, undefined=lambda x, p: np.isinf(x) or np.isinf(p) or abs(x * p) > 1e300,
     ),
     "normal_cdf": _smooth(act.normal_cdf, _within_50(mp.npdf, 0, 0), special.ndtr),
+    "normal_cdf_derivative": third_derivative(
+        act.normal_cdf_derivative, lambda x: _density(x) * (x * x - 1),
+        _within_50(lambda x: mp.npdf(x) * (3 * x - x**3), 0, 0), dtypes=REAL, gradient_dtypes=REAL,
+        slope_atol=1e-15,
+    ),
+    "gelu_derivative": third_derivative(
+        act.gelu_derivative, lambda x: _density(x) * (x**3 - 4 * x),
+        _within_50(lambda x: mp.npdf(x) * (-x**4 + 7 * x * x - 4), 0, 0), dtypes=REAL,
+        gradient_dtypes=REAL,
+    ),
+    "silu_derivative": third_derivative(
+        act.silu_derivative,
+        lambda x: _product_of_sigmoids(x) * (x - 6 * x * _product_of_sigmoids(x) - 3 * np.tanh(x / 2)),
+        _within_50(_fourth_of_silu, 0, 0), dtypes=REAL, gradient_dtypes=REAL, slope_atol=1e-15,
+    ),
     "silu": _smooth(act.silu, lambda x: _sigmoid(x) * (1 + x * _sigmoid(-x)),
                     lambda x: x * special.expit(x)),
     "gelu": _smooth(act.gelu, _within_50(lambda x: mp.ncdf(x) + x * mp.npdf(x), 0, 1),

@@ -7,13 +7,13 @@ vary, and which then costs more than an exponential.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from fungrad._primitive import INDEX, ZERO, Primitive, elementwise
-from fungrad.ops.elementwise import sigmoid
+from fungrad._primitive import INDEX, ZERO, Primitive, Rule, elementwise
+from fungrad.ops.elementwise import sigmoid, sigmoid_derivative, with_orders
+from fungrad.ops.orders import of_normal_cdf
 
 # --- rectifiers ----------------------------------------------------------------------------------
 
@@ -124,9 +124,14 @@ def _normal_density(x: Any) -> Any:
     return np.exp(-0.5 * np.square(np.clip(x, -_FAR, _FAR))) / math.sqrt(2 * math.pi)
 
 
+def _normal_cdf_derivative(a: Any, order: int) -> Any:
+    return of_normal_cdf(order, np.clip(a, -_FAR, _FAR), _normal_density(a))
+
+
+normal_cdf_derivative = with_orders("normal_cdf", _normal_cdf_derivative, analytic=False)
 normal_cdf = elementwise(
     normal_cdf_value,
-    lambda y, a: (_normal_density(a),),
+    lambda y, a: (normal_cdf_derivative(a, 1),),
     name="normal_cdf",
     spellings=(),
     fresh=True,
@@ -136,32 +141,48 @@ normal_cdf = elementwise(
 # --- gates: x times a function that goes from 0 to 1 ---------------------------------------------
 
 
-def _gated(name: str, far: int, gate: Callable[..., Any], slope: Callable[..., Any]) -> Primitive:
+def _gated(name: str, far: int, gate: Rule, partial: Rule) -> Primitive:
     """``x * gate(x)``, where the gate is 0 below ``-far`` and 1 above ``far``, to rounding.
 
-    There, infinities would otherwise meet zeros: both in the value and in the derivative
-    ``gate(x) + x * slope(x, gate(x))``.
+    There, infinities would otherwise meet zeros: both in the value and in the derivatives.
     """
 
     def value(x: Any) -> Any:
         return np.maximum(x, -far) * gate(np.clip(x, -far, far))
 
-    def partials(y: Any, a: Any) -> tuple[Any]:
-        near = np.clip(a, -far, far)
-        opening = gate(near)
-        return (opening + near * slope(near, opening),)
-
+    partials = lambda y, a: (partial(a),)
     return elementwise(value, partials, name=name, spellings=(), fresh=True, analytic=False)
 
 
-silu = _gated("silu", 800, sigmoid, lambda x, s: s * (1 - s))
+def _gated_derivative(name: str, far: int, gate: Rule, slope: Primitive) -> Primitive:
+    """Its derivatives, from those of the gate, ``slope(x, order)``, by Leibniz' rule."""
+
+    def of_order(a: Any, order: int) -> Any:
+        near = np.clip(a, -far, far)
+        before = gate(near) if order == 1 else order * slope(near, order - 1)
+        return before + near * slope(near, order)
+
+    return with_orders(name, of_order, analytic=False)
+
+
+silu_derivative = _gated_derivative("silu", 800, sigmoid, sigmoid_derivative)
+silu = _gated("silu", 800, sigmoid, lambda a: silu_derivative(a, 1))
 
 _SCALE, _CUBIC = 2 * math.sqrt(2 / math.pi), 0.044715  # Hendrycks and Gimpel, 2016, section 2
 
-gelu = _gated("gelu", _FAR, normal_cdf, lambda x, s: _normal_density(x))
-gelu_tanh = _gated(
-    "gelu_tanh",
-    32,
-    lambda x: sigmoid(_SCALE * x * (1 + _CUBIC * x * x)),  # (1 + tanh(u)) / 2 = sigmoid(2 u)
-    lambda x, s: _SCALE * (1 + 3 * _CUBIC * x * x) * s * (1 - s),
-)
+
+def _twice_u(x: Any) -> Any:
+    return _SCALE * x * (1 + _CUBIC * x * x)
+
+
+def _gelu_tanh_slope(x: Any) -> Any:
+    near = np.clip(x, -32, 32)
+    u = _twice_u(near)
+    slope = _SCALE * (1 + 3 * _CUBIC * near * near) * sigmoid_derivative(u, 1)
+    return sigmoid(u) + near * slope
+
+
+gelu_derivative = _gated_derivative("gelu", _FAR, normal_cdf, normal_cdf_derivative)
+gelu = _gated("gelu", _FAR, normal_cdf, lambda a: gelu_derivative(a, 1))
+# (1 + tanh(u)) / 2 = sigmoid(2 u)
+gelu_tanh = _gated("gelu_tanh", 32, lambda x: sigmoid(_twice_u(x)), _gelu_tanh_slope)

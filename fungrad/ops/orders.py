@@ -3,7 +3,8 @@
 With ``y = tanh(x)`` and ``s = 1 - y²``, the n-th derivative of ``tanh`` is ``s R(s)``, times ``y``
 where n is even, with a polynomial ``R`` of integer coefficients: ``dy/dx = s``, ``ds/dx = -2 y s``
 and ``y² = 1 - s``. Nested rules would make of it a sum of products that grows with n³. ``tan`` and
-the sigmoid function are ``tanh`` of another argument, and so have the same polynomials.
+the sigmoid function are ``tanh`` of another argument, and so have the same polynomials. Likewise
+for ``arctan`` and the normal distribution.
 """
 
 from __future__ import annotations
@@ -75,6 +76,18 @@ def _of_tan(order: int) -> tuple[float, ...]:
     )
 
 
+@lru_cache(maxsize=128)
+def _of_normal_cdf(order: int) -> tuple[float, ...]:
+    """Hermite's polynomial of degree ``order - 1`` at ``-x``, over ``x`` for even orders."""
+    before, now = [0], [1]
+    for n in range(1, order):  # Heₙ = x Heₙ₋₁ - (n - 1) Heₙ₋₂
+        raised = [0, *now]
+        before = [*before, *[0] * (len(raised) - len(before))]
+        before, now = now, [a - (n - 1) * b for a, b in zip(raised, before, strict=True)]
+    odd = (order - 1) % 2
+    return tuple([float((-1) ** odd * c) for c in now[odd::2]])
+
+
 def _horner(coefficients: Sequence[float], x: Any) -> Any:
     """The polynomial at ``x``, the constant first."""
     result: Any = coefficients[-1]
@@ -129,3 +142,12 @@ def of_arctan(order: int, x: Any, slope: Any) -> Any:
         return ends[0] * power * both
     odd = power if order % 2 else power * both
     return _between(ends, slope, x * both) * odd
+
+
+def of_normal_cdf(order: int, x: Any, density: Any) -> Any:
+    """The derivative of the normal distribution function from the density at ``x``."""
+    if order == 1:
+        return density
+    odd = density if order % 2 else density * x
+    polynomial = _of_normal_cdf(order)
+    return polynomial[0] * odd if order == 2 else odd * _horner(polynomial, np.square(x))
