@@ -138,10 +138,10 @@ def codes(code: CodeType) -> Iterator[CodeType]:
             yield from codes(constant)
 
 
-def _own(code: CodeType) -> Any:
-    """What a code object does, but for those nested in it."""
-    plain = [repr(c) for c in code.co_consts if not isinstance(c, CodeType)]
-    return code.co_code, plain, code.co_names, code.co_varnames, code.co_freevars
+def _does(code: CodeType) -> Any:
+    """What a code object does, and those nested in it: not at which columns that is written."""
+    constants = [_does(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
+    return code.co_code, constants, code.co_names, code.co_varnames, code.co_freevars
 
 
 def reached(rule: Any) -> set[FunctionType]:
@@ -465,8 +465,8 @@ def _swaps(original: Any, changed: Any, live: Any) -> tuple[tuple[FunctionType, 
     return tuple(
         (function, changed[place])
         for place, old in original.items()
-        if place in changed and _own(old) != _own(changed[place])
-        for function in live.get(old, ())
+        if old in live and place in changed and _does(old) != _does(changed[place])
+        for function in live[old]
     )
 
 

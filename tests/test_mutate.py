@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fungrad._primitive import registry
-from fungrad.ops import elementwise, stacks
+from fungrad.ops import elementwise, special, stacks
 from tests import mutate
 from tests.mutate import (
     EQUIVALENT,
@@ -84,6 +84,11 @@ def test_a_mutant_may_read_less_around_it():
     """The code of a function can be exchanged for one of the same closure only."""
     changes = {mutant.change for mutant in mutants(stacks, [stacks.stack_add.batch])}
     assert "x if flag else stack_spread(x, size=size, axis=0) -> x" in changes
+
+
+def test_functions_inside_of_rules_are_broken_too():
+    changes = {mutant.change for mutant in mutants(special, [special._hazard_slope])}
+    assert "-1 / t / t -> -1 / t" in changes
 
 
 @pytest.mark.parametrize("start", dict.fromkeys(start for start, _ in EQUIVALENT))
