@@ -212,7 +212,7 @@ def _hazard_slope(y: Any, x: Any) -> Any:
     far: Rule = lambda t: -y / t * (y / t) * horner(-1 / t / t, _ODD_FACTORIALS)
     tail = x < -14
     inside = np.where(tail, 0, y)
-    return np.where(tail, far(np.where(tail, x, -14)), -inside * (np.where(tail, 0, x) + inside))
+    return np.where(tail, far(np.where(tail, x, -14)), -inside * (x + inside))
 
 
 hazard = special("normal_hazard", lambda y, x: (_hazard_slope(y, x),), value=hazard_value)
