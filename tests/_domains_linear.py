@@ -14,7 +14,7 @@ import numpy as np
 from fungrad.ops.determinants import lift_p
 from fungrad.ops.inverses import inverse_p
 from fungrad.ops.linalg import refined_p
-from fungrad.ops.triangular import cholesky_cotangent_p, triangular_inverse_p
+from fungrad.ops.triangular import cholesky_cotangent_p, thin_cotangent_p, triangular_inverse_p
 from tests._domains import (
     NUMBERS,
     REAL,
@@ -139,6 +139,18 @@ def _cotangent_by_one_formula(g: Any, a: Any) -> Any:
     return ((s + np.swapaxes(s, -1, -2).conj()) * half).astype(np.result_type(g, a))
 
 
+def _thin_cotangent(diagonal: Any, u: Any, v: Any, a: Any) -> Any:
+    return thin_cotangent_p(diagonal, u, v, _lower(a))
+
+
+def _thin_cotangent_by_one_formula(diagonal: Any, u: Any, v: Any, a: Any) -> Any:
+    half = np.tri(a.shape[-1]) - np.eye(a.shape[-1]) / 2
+    inside = u @ np.swapaxes(v, -1, -2) + diagonal[..., None] * np.eye(a.shape[-1])
+    s = np.swapaxes(_lower(a), -1, -2).conj() @ (half * inside) @ _lower(a)
+    result = (s + np.swapaxes(s, -1, -2).conj()) * half
+    return result.astype(np.result_type(diagonal, u, v, a))
+
+
 def _vectors_of_svd(full: bool) -> Function:
     def pairs(a: Any) -> Any:
         u, _, vh = np.linalg.svd(a, full_matrices=full)
@@ -192,6 +204,24 @@ LINALG: dict[str, Row] = {
             for shape in (*SQUARE, (2, 5, 5))
         ),
         _cotangent_by_one_formula,
+        exact=False, dtypes=LAPACK, gradient_dtypes=LAPACK, rounding=64.0,
+    ),
+    "thin_cotangent": Row(
+        tuple(
+            Case(
+                f"{shape} and {k}",
+                _thin_cotangent,
+                tuple(
+                    Operand(operand, within(-0.4, 0.4))
+                    for operand in (shape[:-1], (*shape[:-1], k), (*shape[:-1], k), shape)
+                ),
+            )
+            for shape, k in (
+                ((3, 3), 1), ((3, 3), 2), ((3, 3), 0), ((1, 1), 1), ((0, 0), 1), ((2, 5, 5), 1),
+                ((0, 2, 2), 2),
+            )
+        ),
+        _thin_cotangent_by_one_formula,
         exact=False, dtypes=LAPACK, gradient_dtypes=LAPACK, rounding=64.0,
     ),
     "det": _row(*_of_matrices(lambda a: np.linalg.det(a), SQUARE, regular)),

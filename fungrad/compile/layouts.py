@@ -24,7 +24,7 @@ from fungrad.ops.patches import conv_input_p, conv_kernel_p, conv_p, patch_sum_p
 from fungrad.ops.reduction import all_p, any_p, max_p, min_p, sum_p
 from fungrad.ops.shape import astype_p, broadcast_to_p, concatenate_p, reshape_p
 from fungrad.ops.softmax import SHARING, exponentials_p
-from fungrad.ops.triangular import cholesky_cotangent_p, triangular_inverse_p
+from fungrad.ops.triangular import cholesky_cotangent_p, thin_cotangent_p, triangular_inverse_p
 
 
 def dense_nodes(graph: Graph, contiguous: tuple[bool, ...]) -> set[Expr]:
@@ -71,7 +71,16 @@ _SOLID = frozenset(
 
 
 _SOLVERS = frozenset(
-    {cholesky_p, cholesky_cotangent_p, inv_p, inverse_p, refined_p, solve_p, triangular_inverse_p}
+    {
+        cholesky_p,
+        cholesky_cotangent_p,
+        inv_p,
+        inverse_p,
+        refined_p,
+        solve_p,
+        thin_cotangent_p,
+        triangular_inverse_p,
+    }
 )
 """What gives single matrices in the order of C, whatever the order of its operands."""
 

@@ -50,6 +50,7 @@ from fungrad.ops import (
     special,
     stacks,
     statistics,
+    thin,
     triangular,
 )
 
@@ -100,5 +101,6 @@ __all__ = [
     "special",
     "stacks",
     "statistics",
+    "thin",
     "triangular",
 ]

@@ -14,7 +14,13 @@ import numpy as np
 from fungrad._aval import Aval, make_aval, tuple_aval
 from fungrad._primitive import Primitive, implements, primitive, unsupported
 from fungrad.ops.matrices import adjoint, matrices, solve_adjoint, triangle
-from fungrad.ops.triangular import cholesky_cotangent_p, triangular_inverse_p
+from fungrad.ops.thin import thin
+from fungrad.ops.triangular import (
+    STRIP,
+    cholesky_cotangent_p,
+    thin_cotangent_p,
+    triangular_inverse_p,
+)
 
 QRResult: Any = type(np.linalg.qr(np.eye(1)))
 
@@ -24,8 +30,17 @@ QRResult: Any = type(np.linalg.qr(np.eye(1)))
 
 def _cholesky_vjp(ct: Any, y: Any, a: Any, upper: bool) -> tuple[Any]:
     if upper:
-        return (cholesky_cotangent_p(ct.mT, adjoint(y), triangular_inverse_p(y.mT).conj()).mT,)
-    return (cholesky_cotangent_p(ct.conj(), y, triangular_inverse_p(y)).conj(),)
+        of_lower = _of_lower(ct.mT, adjoint(y), triangular_inverse_p(y.mT).conj())
+        return (of_lower.mT,)
+    return (_of_lower(ct.conj(), y, triangular_inverse_p(y)).conj(),)
+
+
+def _of_lower(g: Any, factor: Any, inverse: Any) -> Any:
+    parts = thin(g) if g.shape[-1] > STRIP else None
+    if parts is None:
+        return cholesky_cotangent_p(g, factor, inverse)
+    diagonal = np.real(np.diagonal(factor, 0, -2, -1)) * parts.diagonal
+    return thin_cotangent_p(diagonal, adjoint(factor) @ parts.u, parts.v, inverse)
 
 
 cholesky_p: Primitive = primitive(

@@ -10,15 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from fungrad._expr import Expr
 from fungrad._primitive import Primitive, implements, primitive
 from fungrad._tracer import Tracer
 from fungrad.ops import elementwise
 from fungrad.ops.decompositions import cholesky_p
 from fungrad.ops.diagonals import tril, triu
-from fungrad.ops.matrices import matrices
-from fungrad.ops.shape import transpose_p
-from fungrad.ops.triangular import cholesky_cotangent_p, gram, invert_triangle, triangular_inverse_p
+from fungrad.ops.matrices import is_transpose, matrices
+from fungrad.ops.triangular import (
+    cholesky_cotangent_p,
+    gram,
+    invert_triangle,
+    thin_cotangent_p,
+    triangular_inverse_p,
+)
 
 LARGE = 80
 """From how many rows on a symmetric matrix is inverted by its Cholesky factor: below, calls count."""
@@ -98,23 +102,14 @@ def known_inverse_transpose(a: Any) -> Any:
 
 def transposed(a: Any) -> Any:
     """``a.mT``, or what ``a`` is the transpose of."""
-    return Tracer(a._trace, a._expr.args[0]) if _is_transpose(a._expr) else a.mT
-
-
-def _is_transpose(node: Expr) -> bool:
-    """Whether a node exchanges the last two axes of its operand, and no others."""
-    if node.primitive is not transpose_p:
-        return False
-    axes = dict(node.static)["axes"]
-    last = len(axes) - 1
-    return bool(axes == (*range(last - 1), last, last - 1))
+    return Tracer(a._trace, a._expr.args[0]) if is_transpose(a._expr) else a.mT
 
 
 def triangle_of(a: Any) -> str | None:
     """``"lower"`` or ``"upper"`` if ``a`` is made so that all else is zero."""
     node, sides = a._expr, ("lower", "upper")
     while node.primitive is not None:
-        if node.primitive in (triangular_inverse_p, cholesky_cotangent_p):
+        if node.primitive in (triangular_inverse_p, cholesky_cotangent_p, thin_cotangent_p):
             return sides[0]
         if node.primitive is cholesky_p:
             return sides[dict(node.static)["upper"]]
@@ -126,7 +121,7 @@ def triangle_of(a: Any) -> str | None:
                 if part(whole)._expr is node
             ]
             return of[0] if of else None
-        if _is_transpose(node):
+        if is_transpose(node):
             sides = sides[::-1]
         elif node.primitive not in (elementwise.conjugate, elementwise.negative):
             return None

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from fungrad._expr import Expr
 from fungrad.ops.creation import arange_like, full
-from fungrad.ops.shape import arraylike
+from fungrad.ops.shape import arraylike, transpose_p
 
 # --- what linear algebra takes -------------------------------------------------------------------
 
@@ -79,6 +80,15 @@ def on_diagonal(x: Any) -> Any:
 def solve_adjoint(r: Any, x: Any) -> Any:
     """``x r⁻ᴴ``."""
     return adjoint(np.linalg.solve(r, adjoint(x)))
+
+
+def is_transpose(node: Expr) -> bool:
+    """Whether a node exchanges the last two axes of its operand, and no others."""
+    if node.primitive is not transpose_p:
+        return False
+    axes = dict(node.static)["axes"]
+    last = len(axes) - 1
+    return bool(axes == (*range(last - 1), last, last - 1))
 
 
 def is_zero(ct: Any) -> bool:

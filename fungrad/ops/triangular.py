@@ -11,13 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from fungrad._aval import make_aval
+from fungrad._aval import Aval, make_aval
 from fungrad._primitive import Primitive, primitive
+from fungrad.ops.creation import arange_like
 from fungrad.ops.matrices import adjoint, triangle
 
 STRIP = 32
 """How many rows are done at once: as few as matrix products are fast for. More, and rounding errors
 grow in the inverses of blocks."""
+
+
+def strips(n: int) -> list[slice]:
+    """Some rows at a time."""
+    return [slice(i, min(n, i + STRIP)) for i in range(0, n, STRIP)]
 
 
 # --- inverses ------------------------------------------------------------------------------------
@@ -65,21 +71,21 @@ def invert_triangle(a: Any) -> Any:
         return x
     with np.errstate(all="ignore"):
         invert_diagonal_blocks(a, x)
-        for i in range(STRIP, n, STRIP):
-            j = min(n, i + STRIP)
-            inside = a[..., i:j, :i] @ x[..., :i, :i]
+        for rows in strips(n)[1:]:
+            i = rows.start
+            inside = a[..., rows, :i] @ x[..., :i, :i]
             np.negative(inside, out=inside)
-            np.matmul(x[..., i:j, i:j], inside, out=x[..., i:j, :i])
+            np.matmul(x[..., rows, rows], inside, out=x[..., rows, :i])
     return x
 
 
 def gram(x: Any) -> Any:
     """``Xᴴ X`` of lower triangular matrices, by strips: a third of what a product does."""
-    n, out, left = x.shape[-1], np.empty_like(x), x.mT.conj()
-    for i in range(0, n, STRIP):
-        j = min(n, i + STRIP)
-        np.matmul(left[..., i:j, i:], x[..., i:, :j], out=out[..., i:j, :j])
-        out[..., :i, i:j] = out[..., i:j, :i].mT.conj()
+    out, left = np.empty_like(x), x.mT.conj()
+    for rows in strips(x.shape[-1]):
+        i, j = rows.start, rows.stop
+        np.matmul(left[..., rows, i:], x[..., i:, :j], out=out[..., rows, :j])
+        out[..., :i, rows] = out[..., rows, :i].mT.conj()
     return out
 
 
@@ -108,55 +114,91 @@ def half_weights(n: int, char: str) -> Any:
     return weights
 
 
+def weighted(rows: Any, start: int) -> Any:
+    """``rows`` of a matrix from the one at ``start`` on, with half of the diagonal and none above."""
+    count = rows.shape[-2]
+    rows[..., start:] *= half_weights(count, rows.dtype.char.lower())
+    return rows
+
+
 def cholesky_cotangent(g: Any, factor: Any, inverse: Any) -> Any:
     """``S + Sᴴ`` for ``S = L⁻ᴴ Φ(Lᴴ G) L⁻¹``: below the diagonal, and half of what is on it.
 
     ``Φ`` takes the same part of its operand. By strips, so that few products with the zeros of a
     triangle are done, and none for what nobody reads.
     """
-    n = g.shape[-1]
-    out = np.zeros(g.shape, np.result_type(g, factor, inverse))
-    left, right, turned = factor.mT.conj(), inverse.mT.conj(), out.mT
-    strips = [slice(i, min(n, i + STRIP)) for i in range(0, n, STRIP)]
-    for rows in strips:  # Φ(Lᴴ G) L⁻¹
+    n, left = g.shape[-1], factor.mT.conj()
+    right = np.zeros(g.shape, np.result_type(g, factor, inverse))
+    for rows in strips(n):
         i, j = rows.start, rows.stop
-        inside = left[..., rows, i:] @ g[..., i:, :j]
-        inside[..., i:] *= half_weights(j - i, out.dtype.char.lower())
-        np.matmul(inside, inverse[..., :j, :j], out=out[..., rows, :j])
-    for rows in strips:  # in its place: no strip reads those before
+        inside = weighted(left[..., rows, i:] @ g[..., i:, :j], i)
+        np.matmul(inside, inverse[..., :j, :j], out=right[..., rows, :j])
+    return add_adjoint(inverse, right)
+
+
+def thin_cotangent(diagonal: Any, u: Any, v: Any, inverse: Any) -> Any:
+    """The same where ``Lᴴ G`` is ``diag(diagonal) + u vᵀ``, so that rows of ``Φ(u vᵀ)`` are alike."""
+    n, k, dtype = inverse.shape[-1], u.shape[-1], np.result_type(diagonal, u, v, inverse)
+    right = np.multiply(diagonal[..., None] / 2, inverse, dtype=dtype)
+    before = np.zeros((*inverse.shape[:-2], k, n), dtype)  # vᵀ L⁻¹, of the rows done
+    for rows in strips(n):
         i, j = rows.start, rows.stop
-        inside = right[..., rows, i:] @ out[..., i:, :j]
-        inside += turned[..., rows, i:].conj() @ inverse[..., i:, :j]
-        inside[..., i:] *= half_weights(j - i, out.dtype.char.lower())
-        out[..., rows, :j] = inside
-    return out
+        left, across, these = u[..., rows, :], v[..., rows, :].mT, inverse[..., rows, :j]
+        right[..., rows, :j] += weighted(left @ across, 0) @ these
+        right[..., rows, :i] += left @ before[..., :i]
+        before[..., :j] += across @ these
+    return add_adjoint(inverse, right)
+
+
+def add_adjoint(a: Any, b: Any) -> Any:
+    """``Aᴴ B + Bᴴ A`` of lower triangles: below the diagonal, and half of it; written over ``b``."""
+    left, right = a.mT.conj(), b.mT
+    for rows in strips(a.shape[-1]):
+        i, j = rows.start, rows.stop
+        inside = left[..., rows, i:] @ b[..., i:, :j]
+        inside += right[..., rows, i:].conj() @ a[..., i:, :j]
+        b[..., rows, :j] = weighted(inside, i)  # no strip reads those before
+    return b
+
+
+def _inside_vjp(ct: Any, inside: Any, inverse: Any) -> tuple[Any, Any]:
+    """Cotangents of what ``Φ`` is of, and of the inverse; all of them conjugated."""
+    half, inside = triangle(ct.conj(), 0.5), triangle(inside, 0.5)
+    scaled = inverse @ (half + adjoint(half))
+    return triangle(scaled @ adjoint(inverse), 0.5), (inside + adjoint(inside)) @ scaled
 
 
 def _cotangent_vjp(ct: Any, y: Any, g: Any, factor: Any, inverse: Any) -> tuple[Any, Any, Any]:
-    half = triangle(ct.conj(), 0.5)
-    scaled = inverse @ (half + adjoint(half))
-    turned = triangle(scaled @ adjoint(inverse), 0.5)
-    inside = triangle(adjoint(factor) @ g, 0.5)
-    return (
-        (factor @ turned).conj(),
-        (g @ adjoint(turned)).conj(),
-        ((inside + adjoint(inside)) @ scaled).conj(),
-    )
+    inside, of_inverse = _inside_vjp(ct, adjoint(factor) @ g, inverse)
+    return (factor @ inside).conj(), (g @ adjoint(inside)).conj(), of_inverse.conj()
+
+
+def _thin_vjp(ct: Any, y: Any, diagonal: Any, u: Any, v: Any, inverse: Any) -> tuple[Any, ...]:
+    product, n = u @ v.mT, inverse.shape[-1]
+    place = arange_like(product, n)
+    whole = product + np.where(place[:, None] == place, diagonal[..., None, :], 0)
+    inside, of_inverse = _inside_vjp(ct, whole, inverse)
+    inside = inside.conj()
+    on_diagonal = np.diagonal(inside, 0, -2, -1)
+    return on_diagonal, inside @ v, inside.mT @ u, of_inverse.conj()
+
+
+def _batch(record: Primitive, batched: tuple[bool, ...], size: int, *operands: Any) -> Any:
+    pairs = zip(operands, batched, strict=True)
+    return record(*[x if flag else np.broadcast_to(x, (size, *x.shape)) for x, flag in pairs])
+
+
+def _result_aval(*operands: Aval) -> Aval:
+    dtype = np.result_type(*[operand.dtype for operand in operands])
+    return make_aval(operands[-1].shape, dtype)
 
 
 cholesky_cotangent_p: Primitive = primitive(
     "cholesky_cotangent",
     value=cholesky_cotangent,
-    aval=lambda *operands: make_aval(
-        operands[0].shape, np.result_type(*[operand.dtype for operand in operands])
-    ),
+    aval=_result_aval,
     vjp=_cotangent_vjp,
-    batch=lambda batched, size, *operands: cholesky_cotangent_p(
-        *[
-            x if flag else np.broadcast_to(x, (size, *x.shape))
-            for x, flag in zip(operands, batched, strict=True)
-        ]
-    ),
+    batch=lambda *args: _batch(cholesky_cotangent_p, *args),
     fresh=True,
     analytic=False,
 )
@@ -166,3 +208,14 @@ Murray, Differentiation of the Cholesky decomposition, arXiv:1602.07527, equatio
 by blocks takes two thirds of the time, but its errors grow with every block: for the covariances
 of smooth processes, to thousands of times those of the formula.
 """
+
+thin_cotangent_p: Primitive = primitive(
+    "thin_cotangent",
+    value=thin_cotangent,
+    aval=_result_aval,
+    vjp=_thin_vjp,
+    batch=lambda *args: _batch(thin_cotangent_p, *args),
+    fresh=True,
+    analytic=False,
+)
+"""``cholesky_cotangent`` where ``Lᴴ G = diag(diagonal) + u vᵀ``, given the inverse of ``L``."""

@@ -12,7 +12,13 @@ import fungrad as fg
 from fungrad.ops import inverses, triangular
 from fungrad.ops.inverses import inverse_or_nan
 from fungrad.ops.linalg import refined
-from fungrad.ops.triangular import STRIP, cholesky_cotangent, gram, invert_triangle
+from fungrad.ops.triangular import (
+    STRIP,
+    cholesky_cotangent,
+    gram,
+    invert_triangle,
+    thin_cotangent,
+)
 
 SIZES = (1, 2, 5, STRIP - 1, STRIP, STRIP + 1, 2 * STRIP + 7, 100)
 DTYPES = ("f", "d", "F", "D")
@@ -75,6 +81,83 @@ def test_cotangent_of_a_cholesky_factor(n, dtype):
     got = cholesky_cotangent(g, factor, invert_triangle(factor))
     assert got.dtype == factor.dtype
     close(got, one_formula(np.tril(g), factor), rtol=0, atol=tolerance(dtype) * n)
+
+
+@pytest.mark.parametrize("k", [0, 1, 3])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", SIZES)
+def test_cotangent_made_of_a_diagonal_and_a_few_columns(n, dtype, k):
+    factor, d = lower(2, n, n, dtype=dtype), normal(2, n, dtype=dtype, seed=1)
+    u, v = normal(2, n, k, dtype=dtype, seed=2), normal(2, n, k, dtype=dtype, seed=3)
+    inverse = invert_triangle(factor)
+    got = thin_cotangent(d, u, v, inverse)
+    assert got.dtype == factor.dtype
+    g = inverse.mT.conj() @ (u @ v.mT + d[..., None] * np.eye(n, dtype=dtype))  # Lᴴ G = u vᵀ + ...
+    n_digits = tolerance(dtype) * n * (1 + k)
+    half = np.tri(n) - np.eye(n) / 2
+    s = inverse.mT.conj() @ (half * (factor.mT.conj() @ g)) @ inverse
+    close(got, half * (s + s.mT.conj()), rtol=0, atol=n_digits)
+
+
+MADE_OF = {
+    "a diagonal": (lambda f, y: np.sum(np.log(np.diagonal(f))), True),
+    "a trace": (lambda f, y: np.trace(f) ** 2, True),
+    "a system": (lambda f, y: np.sum(np.linalg.solve(f, y)[::2] ** 3), True),
+    "systems": (lambda f, y: np.sum(np.linalg.solve(f, np.stack([y, y**2], 1)) ** 3), True),
+    "a difference": (
+        lambda f, y: np.trace(f) - np.sum(np.linalg.solve(f, y)) - f[..., 0, 0] * 0,
+        False,
+    ),
+    "a product": (lambda f, y: np.sum((f @ y) ** 2) - np.sum(np.log(np.diagonal(f))), True),
+    "too many": (lambda f, y: np.sum(np.linalg.solve(f, np.outer(y, y)) ** 2), False),
+    "another diagonal": (lambda f, y: np.sum(np.diagonal(f, -1) ** 2), False),
+    "entries": (lambda f, y: np.sum(f * f), False),
+    "rows": (lambda f, y: np.sum(f[3] ** 2) + np.trace(f), False),
+}
+
+
+@pytest.mark.parametrize("upper", [False, True])
+@pytest.mark.parametrize("name", MADE_OF)
+def test_thin_cotangents_are_found(name, upper):
+    function, made = MADE_OF[name]
+    n = STRIP + 3
+    k, y = definite(n), normal(n, seed=1)
+
+    def loss(k):
+        factor = np.linalg.cholesky(k, upper=upper)
+        return function(factor.T if upper else factor, y)
+
+    names = [node.primitive.name for node in fg.trace(fg.grad(loss), k).nodes]
+    assert ("thin_cotangent" in names, "cholesky_cotangent" in names) == (made, not made)
+    e = normal(n, n, seed=2)
+    e = (e + e.T) / n
+    slope = (loss(k + 1e-5 * e) - loss(k - 1e-5 * e)) / 2e-5
+    close(np.sum(fg.grad(loss)(k) * e), slope, rtol=1e-6)
+
+
+@pytest.mark.parametrize("upper", [False, True])
+def test_thin_cotangents_of_complex_stacks(upper):
+    n = STRIP + 3
+    k = np.stack([definite(n, "D"), definite(n, "D", seed=4)])
+    y = normal(2, n, 1, dtype="D", seed=1)
+
+    def parts(k):
+        factor = np.linalg.cholesky(k, upper=upper)
+        factor = np.swapaxes(factor, -1, -2).conj() if upper else factor
+        return factor, np.linalg.solve(factor, y)
+
+    def thinly(k):
+        factor, z = parts(k)
+        logs = np.log(np.real(np.diagonal(factor, 0, -2, -1)))
+        return np.sum(np.abs(z) ** 2) + np.sum(np.imag(z)) + np.sum(logs)
+
+    def thickly(k):  # the same, but the factor is read as a whole
+        return thinly(k) + np.real(np.sum(0.0 * parts(k)[0]))
+
+    found = [[n.primitive.name for n in fg.trace(fg.grad(f), k).nodes] for f in (thinly, thickly)]
+    assert "thin_cotangent" in found[0]
+    assert "cholesky_cotangent" in found[1]
+    close(fg.grad(thinly)(k), fg.grad(thickly)(k), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("n", [3, LARGE, LARGE + 21])
