@@ -26,12 +26,14 @@ class Constants:
     """What one program refers to.
 
     Attributes:
+        pooled: whether arrays to work in are kept from one call to the next.
         namespace: the globals of the program; builtins are empty.
         notes: a comment for each name.
         origins: of functions, the primitive's name; of block lists, how they are cut.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pooled: bool = False) -> None:
+        self.pooled = pooled
         self.namespace: dict[str, Any] = {"np": np, "__builtins__": BUILTINS}
         self.notes: list[str] = []
         self.origins: dict[str, Any] = {}
@@ -57,12 +59,19 @@ class Constants:
         self.origins[text] = (cut, length, limit)
         return text
 
-    def pool(self, spots: Sequence[Spot]) -> tuple[str, str]:
-        """The names of what takes arrays from a new pool, and of what gives them back."""
+    def scratch(self, spots: Sequence[Spot]) -> tuple[list[str], list[str]]:
+        """The lines from which on there are arrays ``s0, s1, …``, and those after which not."""
+        if not spots:
+            return [], []
+        if not self.pooled:
+            kinds = [f"{self.value(spot.shape)}, {self.value(spot.dtype)}" for spot in spots]
+            return [f"s{i} = np.empty({kind})" for i, kind in enumerate(kinds)], []
         pool = Pool(spots)
         size = f"{len(spots)} arrays in {pool.nbytes} bytes kept between calls"
         take = self._named("k", ("take", id(pool)), pool.take, f"take {size}")
-        return take, self._named("k", ("give", id(pool)), pool.give, "give them back")
+        give = self._named("k", ("give", id(pool)), pool.give, "give them back")
+        arrays = "".join([f"s{i}, " for i in range(len(spots))])
+        return [f"{arrays}= s = {take}()"], [f"{give}(s)"]
 
     def value(self, value: Any) -> str:
         """The text of a static value or a literal."""

@@ -20,6 +20,7 @@ from fungrad.compile.blocks import spread
 from fungrad.compile.calls import SHORT, choice, is_choice, is_ufunc, short_sum
 from fungrad.compile.constants import Constants, tuple_text
 from fungrad.compile.fuse import ROW_REDUCTIONS, Group, by_rows, lead
+from fungrad.compile.pool import side_by_side
 from fungrad.ops.shape import reshape_p
 
 BUSY = 1 << 20
@@ -72,7 +73,7 @@ class _Loop:
         self._constants = constants
         self._call = call
         self._arguments: dict[tuple[str, Shape | None], str] = {}  # text and shape → parameter
-        self._scratch: list[str] = []  # lines before the loop
+        self._scratch: list[tuple[Shape, np.dtype[Any]]] = []
         self._heads: list[str] = []  # the first lines of the loop: rows of arrays
         self._body: list[tuple[str, str]] = []
         self._names: dict[Expr, str] = {}
@@ -248,8 +249,7 @@ class _Loop:
     def _new_scratch(self, node: Expr, more: int) -> int:
         serial = len(self._scratch)
         rest, dtype = self._key(node)
-        shape = tuple_text([str(self._group.rows + more), *map(str, rest)])
-        self._scratch.append(f"s{serial} = np.empty({shape}, {self._constants.value(dtype)})")
+        self._scratch.append(((self._group.rows + more, *rest), dtype))
         return serial
 
     def _tall_scratch(self, node: Expr) -> str:
@@ -265,12 +265,14 @@ class _Loop:
     def function(self, name: str) -> list[str]:
         """The lines of the function."""
         width = min(max((len(line) for line, _ in self._body), default=0), 64)
+        before, after = self._constants.scratch(side_by_side(self._scratch))
         return [
             f"def {name}({', '.join(['blocks', *self._arguments.values()])}):",
-            *[f"    {line}" for line in self._scratch],
+            *[f"    {line}" for line in before],
             "    for i, r, n in blocks:",
             *[f"        {line}" for line in self._heads],
             *[f"        {line:<{width}}  # {note}" for line, note in self._body],
+            *[f"    {line}" for line in after],
         ]
 
     def run(self, name: str) -> str:

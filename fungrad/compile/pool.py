@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from time import monotonic
 from typing import Any
 
@@ -39,6 +39,15 @@ class Spot:
     def stop(self) -> int:
         """Where it ends."""
         return self.offset + math.prod(self.shape) * self.dtype.itemsize
+
+
+def side_by_side(kinds: Iterable[tuple[tuple[int, ...], np.dtype[Any]]]) -> list[Spot]:
+    """Arrays that do not overlap."""
+    spots: list[Spot] = []
+    for shape, dtype in kinds:
+        stop = spots[-1].stop if spots else 0
+        spots.append(Spot(-(-stop // ALIGNMENT) * ALIGNMENT, shape, dtype))
+    return spots
 
 
 class _Piece:

@@ -70,7 +70,7 @@ class _Writer:
         pooled: bool = False,
     ) -> None:
         self.graph = graph
-        self.constants = Constants()
+        self.constants = Constants(pooled)
         self._dense = dense = dense_nodes(graph, contiguous)
         self._units = units(graph, schedule(graph), dense)
         self._plan: Plan = plan(graph, self._units, dense)
@@ -86,19 +86,15 @@ class _Writer:
 
     def pieces(self) -> Pieces:
         """What the source consists of."""
-        spots = self._scratch.spots
-        if spots:
-            take, give = self.constants.pool(spots)
-            arrays = "".join([f"s{i}, " for i in range(len(spots))])
-            self._lines.append((f"{arrays}= s = {take}()", ""))
+        before, after = self.constants.scratch(self._scratch.spots)
+        self._lines += [(line, "") for line in before]
         for position, unit in enumerate(self._units):
             dead = self._plan.drop.get(position, [])
             if isinstance(unit, Group):
                 self._group(unit, dead)
             else:
                 self._operation(unit, dead)
-        if spots:
-            self._lines.append((f"{give}(s)", ""))
+        self._lines += [(line, "") for line in after]
         graph, names = self.graph, self._names
         outputs = [
             self.constants.value(out.value) if isinstance(out, Literal) else f"{names[out]}{finish}"
