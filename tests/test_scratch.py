@@ -363,3 +363,13 @@ def test_what_lives_at_once_does_not_overlap(drawn):
 def test_what_lives_one_after_the_other_shares_memory():
     lives = [(i, i + 1, 100 - i) for i in range(50)]
     assert scratch._packed(lives)[1] == 199
+
+
+def test_packing_wastes_little():
+    rng = np.random.default_rng(0)
+    lengths, sizes = rng.choice([1, 2, 5, 500], 1000), rng.integers(1, 100, 1000)
+    lives = [(i, i + int(n), int(k)) for i, (n, k) in enumerate(zip(lengths, sizes, strict=True))]
+    used = np.zeros(1501, int)
+    for start, end, size in lives:
+        used[start : end + 1] += size
+    assert scratch._packed(lives)[1] < 1.1 * used.max()

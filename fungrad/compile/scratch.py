@@ -61,25 +61,65 @@ def _bytes(buffer: Buffer) -> int:
 def _packed(lives: Sequence[tuple[int, int, int]]) -> tuple[list[int], int]:
     """An offset for each life (first unit, last unit, bytes) in the order of starts; and the end.
 
-    Each goes into the smallest free slot that holds it; or the largest one, which grows.
+    Each goes into the smallest gap that holds it, and otherwise to the end.
     """
-    sizes: list[int] = []
-    free: list[tuple[int, int]] = []  # size, slot; in order
-    used: list[tuple[int, int]] = []  # last unit, slot; a heap
-    slots: list[int] = []
+    gaps = _Gaps()
+    used: list[tuple[int, int, int]] = []  # last unit, from where, to where; a heap
+    offsets: list[int] = []
+    stop = total = 0
     for start, end, count in lives:
         while used and used[0][0] < start:
-            slot = heapq.heappop(used)[1]
-            insort(free, (sizes[slot], slot))
-        if free:
-            slot = free.pop(min(bisect_left(free, (count, 0)), len(free) - 1))[1]
-            sizes[slot] = max(sizes[slot], count)
+            _, low, high = heapq.heappop(used)
+            low, high = gaps.joined(low, high)
+            if high == stop:
+                stop = low
+            else:
+                gaps.add(low, high)
+        found = gaps.fitting(count)
+        if found is None:
+            low, stop = stop, stop + count
+            total = max(total, stop)
         else:
-            slot = len(sizes)
-            sizes.append(count)
-        slots.append(slot)
-        heapq.heappush(used, (end, slot))
-    starts = [0]
-    for size in sizes:
-        starts.append(starts[-1] + size)
-    return [starts[slot] for slot in slots], starts[-1]
+            low, high = found
+            if low + count < high:
+                gaps.add(low + count, high)
+        offsets.append(low)
+        heapq.heappush(used, (end, low, low + count))
+    return offsets, total
+
+
+class _Gaps:
+    """Free pieces of memory, no two of which touch."""
+
+    def __init__(self) -> None:
+        self._stops: dict[int, int] = {}
+        self._starts: dict[int, int] = {}
+        self._sizes: list[tuple[int, int]] = []  # bytes, from where; in order
+
+    def add(self, low: int, high: int) -> None:
+        self._stops[low], self._starts[high] = high, low
+        insort(self._sizes, (high - low, low))
+
+    def _taken(self, low: int) -> int:
+        high = self._stops.pop(low)
+        del self._starts[high]
+        del self._sizes[bisect_left(self._sizes, (high - low, low))]
+        return high
+
+    def joined(self, low: int, high: int) -> tuple[int, int]:
+        """A piece with the gaps that touch it, which are none any more."""
+        if high in self._stops:
+            high = self._taken(high)
+        if low in self._starts:
+            before = self._starts[low]
+            self._taken(before)
+            low = before
+        return low, high
+
+    def fitting(self, count: int) -> tuple[int, int] | None:
+        """The smallest gap that holds so much, which is none any more."""
+        at = bisect_left(self._sizes, (count, 0))
+        if at == len(self._sizes):
+            return None
+        low = self._sizes[at][1]
+        return low, self._taken(low)
