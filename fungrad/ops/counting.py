@@ -246,8 +246,9 @@ def histogram_bin_edges(a: Any, bins: Any = 10, range: Any = None, weights: Any 
     if isinstance(bins, Tracer) and bins.ndim:
         return bins
     a = arraylike(a)
+    edges = np.histogram_bin_edges([], bins, range)  # which also refuses what is no number of bins
     if np.ndim(bins) or range is not None or not a.size:
-        return np.histogram_bin_edges([], bins, range)
+        return edges
     low, high = np.min(a), np.max(a)
     same = np.equal(low, high)
     dtype = np.result_type(low, high) if low.dtype.kind in "fc" else np.float64

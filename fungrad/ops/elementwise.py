@@ -337,6 +337,8 @@ def selected(ct: Any) -> Any:
 def _np_where(condition: Any, x: Any = None, y: Any = None) -> Any:
     if x is None and y is None:
         return np.nonzero(condition)
+    if x is None or y is None:
+        raise ValueError("either both or neither of x and y should be given")
     return where(condition, x, y)
 
 

@@ -13,6 +13,7 @@ from numpy.lib.array_utils import normalize_axis_index
 
 from fungrad._aval import Aval, make_aval
 from fungrad._primitive import INDEX, Primitive, implements, primitive, result_dtype
+from fungrad._tracer import Tracer
 from fungrad.ops.examples import all_batched, by_example
 from fungrad.ops.shape import arraylike
 
@@ -97,5 +98,8 @@ def add_reduceat(array: Any, indices: Any, axis: int = 0, dtype: Any = None) -> 
     if indices.ndim != 1:
         raise ValueError("object too deep for desired array")
     place = normalize_axis_index(axis, array.ndim)
+    length = array.shape[place]
+    if not isinstance(indices, Tracer) and np.any((indices < 0) | (indices >= length)):
+        raise IndexError(f"indices {indices} are out of bounds in add.reduceat [0, {length})")
     target = None if dtype is None else np.dtype(dtype)
     return reduceat_p(array, indices, axis=place, dtype=target)

@@ -261,3 +261,19 @@ def test_bad_input():
     message(lambda: fg.switch(True, [abs], 1), errors.PredicateError, "fg.cond")
     message(lambda: fg.switch(0, []), errors.ArgumentError, "at least one")
     message(f(lambda x: x if x > 1 else -x, lambda x: x), errors.ConcretizationError, "true_fun")
+
+
+def test_batches_of_batches_where_each_maps_something_else():
+    f = lambda i, x, y: fg.switch(i, [lambda x, y: x * y, lambda x, y: x + y * y], x, y)
+    i, x, y = np.array([0, 1]), np.array([1.0, 2.0]), np.array([3.0, 4.0, 5.0])
+    inner = fg.vmap(f, (0, 0, None))
+    got = fg.vmap(inner, (None, None, 0))(i, x, y)
+    assert got.tolist() == [[f(*pair, b) for pair in zip(i, x, strict=True)] for b in y]
+    slopes = fg.grad(lambda x, y: np.sum(fg.vmap(inner, (None, None, 0))(i, x, y)), (0, 1))(x, y)
+    assert [s.tolist() for s in slopes] == [[12.0, 3.0], [7.0, 9.0, 11.0]]
+
+
+def test_a_branch_whose_branches_have_no_derivative():
+    f = lambda x: fg.cond(x > 0, lambda x: fg.stop_gradient(x) * 3, np.floor, x) * x
+    assert fg.grad(f)(2.0) == 6.0
+    assert fg.jit(fg.grad(f))(-1.5) == -2.0
