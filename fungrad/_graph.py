@@ -186,6 +186,15 @@ def last_uses(graph: Graph) -> dict[Expr, int]:
     return last
 
 
+def holds_graph(value: Any) -> bool:
+    """Whether a static value is a graph, as that of a loop's body, or has one in it."""
+    if attrs.has(type(value)) and not isinstance(value, Graph):
+        value = tuple([getattr(value, field.name) for field in attrs.fields(type(value))])
+    if isinstance(value, tuple):
+        return any(map(holds_graph, value))
+    return isinstance(value, Graph)
+
+
 # --- the bounded list of graphs that stay alive without a holder -----------------------------
 
 _MAX_KEPT_NODES = 1_000_000

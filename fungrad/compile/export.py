@@ -13,11 +13,10 @@ from collections.abc import Callable, Sequence
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-import attrs
 import numpy as np
 
 from fungrad._aval import SCALAR_TYPES
-from fungrad._graph import Graph
+from fungrad._graph import Graph, holds_graph
 from fungrad._primitive import unsupported
 from fungrad.compile.blocks import in_turn
 from fungrad.compile.loops import shared
@@ -35,7 +34,7 @@ def export(graph: Graph, captured: Sequence[Any]) -> str:
         UnsupportedFunctionError: the value of a primitive can't be written into the file.
     """
     for node in graph.nodes:
-        if any(_holds_a_program(value) for _, value in node.static):
+        if any(holds_graph(value) for _, value in node.static):
             assert node.primitive is not None
             raise unsupported(
                 f"exporting {node.primitive.name}, whose body is a program of its own,",
@@ -157,14 +156,6 @@ def _global_names(code: CodeType) -> list[str]:
         if isinstance(constant, CodeType):
             reads += _global_names(constant)
     return list(dict.fromkeys(reads))
-
-
-def _holds_a_program(value: Any) -> bool:
-    if attrs.has(type(value)) and not isinstance(value, Graph):
-        value = tuple([getattr(value, field.name) for field in attrs.fields(type(value))])
-    if isinstance(value, tuple):
-        return any(map(_holds_a_program, value))
-    return isinstance(value, Graph)
 
 
 def _refused(what: str) -> Exception:

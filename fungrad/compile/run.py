@@ -10,7 +10,7 @@ import numpy as np
 from fungrad._aval import SCALAR_TYPES
 from fungrad._evaluate import as_operand, interpret
 from fungrad._expr import Expr
-from fungrad._graph import Graph, substitute, without_garbage_collection
+from fungrad._graph import Graph, holds_graph, substitute, without_garbage_collection
 from fungrad._provenance import recording, stage
 from fungrad._simplify import simplify
 from fungrad._tracer import Trace, Tracer
@@ -59,28 +59,39 @@ def _lifted(trace: Trace, value: Any) -> Expr:
 
 def program(graph: Graph) -> Program:
     """The runnable form of ``graph``, one for each graph."""
-    result: Program = graph.memo("program", lambda: Program(simplify(graph)))
+    result: Program = graph.memo("program", lambda: Program(graph))
     return result
 
 
 class Program:
-    """A simplified graph with its compiled variants, one for each pattern of contiguous inputs."""
+    """A graph with its compiled variants, one for each pattern of contiguous inputs.
 
-    __slots__ = ("_calls", "_compiled", "_hot", "graph")
+    The first call interprets it as it is, which takes less time than simplifying it, unless there
+    are loops in it: these are worth it at once.
+    """
+
+    __slots__ = ("_calls", "_compiled", "_given", "_hot")
 
     def __init__(self, graph: Graph) -> None:
-        self.graph = graph
+        loops = any(holds_graph(value) for node in graph.nodes for _, value in node.static)
+        self._given = simplify(graph) if loops else graph
         # Where operations take longer than writing them as source does, the first call is hot.
         entries = sum([node.aval.size for node in graph.nodes])
         self._hot = LATE if len(graph.nodes) > LONG else HOT
         self._calls = self._hot if entries > LARGE * len(graph.nodes) else 0
         self._compiled: dict[tuple[bool, ...], Callable[..., tuple[Any, ...]]] = {}
 
+    @property
+    def graph(self) -> Graph:
+        """The simplified graph."""
+        return simplify(self._given)
+
     def __call__(self, values: Sequence[Any]) -> Sequence[Any]:
         """The outputs for these input values."""
         if self._calls < self._hot - 1:
+            graph = self.graph if self._calls else self._given
             self._calls += 1
-            return _finished(self.graph, interpret(self.graph, values))
+            return _finished(graph, interpret(graph, values))
         operands, flags = [], []
         for value in values:
             if type(value) is not np.ndarray:
