@@ -26,7 +26,7 @@ from fungrad._graph import Graph
 from fungrad._primitive import Primitive, Unwritten
 from fungrad._trace import trace_flat
 from fungrad._vjp import pullback
-from fungrad.compile.layouts import dense_nodes
+from fungrad.compile.layouts import strides
 from fungrad.compile.run import program
 from fungrad.compile.source import build
 from fungrad.errors import UnsupportedFunctionError
@@ -576,13 +576,21 @@ def graph_of(function: Function, operands: Sequence[Any]) -> tuple[Graph, list[A
     return traced.graph, [*operands, *traced.captures]
 
 
+def check_strides(value: Any, expected: tuple[int, ...], what: str) -> None:
+    """An array lies in memory as the compiler expects."""
+    value = np.asarray(value)
+    axes = [i for i, n in enumerate(value.shape) if n > 1 and value.size]
+    found, want = ([s[i] for i in axes] for s in (value.strides, expected))
+    assert found == [n * value.itemsize for n in want], f"{what} has strides {value.strides}"
+
+
 def check_claims(graph: Graph, values: Sequence[Any], what: str) -> None:
     """Each operation keeps its word: shape and dtype, and with whom its result shares memory.
 
     And NumPy lays it out as the compiler expects.
     """
     flags = tuple(bool(np.asarray(value).flags.c_contiguous) for value in values)
-    dense = dense_nodes(graph, flags)
+    laid = strides(graph, flags)
     known: dict[Any, Any] = dict(zip(graph.inputs, values, strict=True))
     for node in graph.nodes:
         record = node.primitive
@@ -594,8 +602,8 @@ def check_claims(graph: Graph, values: Sequence[Any], what: str) -> None:
         assert (shape, dtype) == (node.aval.shape, node.aval.dtype), (
             f"{what}: {record} gives {dtype}{shape}, but says {node.aval}"
         )
-        if node in dense and shape:
-            assert result.flags.c_contiguous, f"{what}: the result of {record} is not C-contiguous"
+        if node in laid:
+            check_strides(result, laid[node], f"{what}: {record}")
         for i, operand in enumerate(operands):
             if record.fresh or (record.view and i > 0):
                 shares = isinstance(operand, np.ndarray) and np.shares_memory(result, operand)
