@@ -11,6 +11,7 @@ from scipy import special
 
 import fungrad as fg
 from fungrad import random
+from fungrad.ops import softmax as softmax_module
 from tests._checks import differences, normal_like
 
 nn = fg.nn
@@ -696,3 +697,24 @@ def test_sigmoid_of_integers_does_not_wrap(dtype):
     wide = x.astype(np.float64)
     expected = np.exp(-np.logaddexp(0, -wide))
     np.testing.assert_allclose(fg.nn.sigmoid(x), expected, rtol=2e-3 if x.itemsize == 1 else 1e-14)
+
+
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+def test_rows_computed_in_blocks_have_the_bits_of_the_whole(name, dtype, monkeypatch):
+    value = getattr(softmax_module, f"{name}_value")
+    x = np.random.default_rng(0).normal(size=(3, 7, 50)).astype(dtype) * 20
+    x[0, 0, :2], x[0, 1], x[1, 0, 0] = np.inf, -np.inf, np.nan
+    with np.errstate(invalid="ignore"):
+        want = value(x, (2,))
+        for size in (1, 3, 7, 20, 1000):
+            monkeypatch.setattr(softmax_module, "BLOCK", size * 50 * x.itemsize)
+            for operand in (x, x.swapaxes(0, 1).copy().swapaxes(0, 1)):
+                np.testing.assert_array_equal(value(operand, (2,)), want, strict=True)
+            out = np.empty_like(x)
+            assert value(x, (2,), out=out) is out
+            np.testing.assert_array_equal(out, want)
+        short = x[..., :4]
+        out = np.empty_like(short)
+        assert value(short, (2,), out=out) is out
+        np.testing.assert_array_equal(out, value(short, (2,)))

@@ -22,6 +22,9 @@ FEW, MANY = 32, 16
 NumPy reduces short rows one by one, and broadcasts to them one by one.
 """
 
+BLOCK = 1 << 18
+"""How many bytes of rows are computed at a time."""
+
 
 def _centred(x: Any, axis: Axes, out: Any) -> tuple[Any, Any]:
     """The maximum, and ``x`` minus it; equal infinities have the difference 0.
@@ -82,14 +85,40 @@ def _log(total: Any, size: int) -> Any:
         return np.log(total)
 
 
-def softmax_value(x: Any, axis: Axes) -> Any:
+def _into(name: str, x: Any, axis: Axes, out: Any) -> Any:
+    """One of the results of the shape of ``x``, in ``out`` if there is one."""
+    x = np.asarray(x)
+    if x.nbytes > BLOCK and axis == (x.ndim - 1,) and not _in_columns(x, axis):
+        # Rows depend on nothing else, and what is computed of a few stays in the cache.
+        out = np.empty(x.shape, np.exp(x[:0]).dtype) if out is None else out
+        rows, targets = (v.reshape((-1, x.shape[-1])) for v in (x, out))
+        step = max(1, BLOCK // (x.itemsize * x.shape[-1]))
+        for start in range(0, len(rows), step):
+            block, target = rows[start : start + step], targets[start : start + step]
+            _assign(target, _parts(block, (1,), (name,), target)[0])
+        return out
+    (y,) = (
+        exponentials_value(x, axis, (name,))
+        if out is None or _in_columns(x, axis)
+        else _parts(x, axis, (name,), out)
+    )
+    return y if out is None else _assign(out, y)
+
+
+def _assign(out: Any, y: Any) -> Any:
+    if y is not out:
+        out[...] = y
+    return out
+
+
+def softmax_value(x: Any, axis: Axes, out: Any = None) -> Any:
     """``exp(x) / sum(exp(x))``."""
-    return exponentials_value(x, axis, ("softmax",))[0]
+    return _into("softmax", x, axis, out)
 
 
-def log_softmax_value(x: Any, axis: Axes) -> Any:
+def log_softmax_value(x: Any, axis: Axes, out: Any = None) -> Any:
     """``x - log(sum(exp(x)))``."""
-    return exponentials_value(x, axis, ("log_softmax",))[0]
+    return _into("log_softmax", x, axis, out)
 
 
 def logsumexp_value(x: Any, axis: Axes) -> Any:
