@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import fungrad as fg
+from tests.benchmarks import compile_time
 from tests.benchmarks.__main__ import difference, main
 from tests.benchmarks.record import Workload, flat
 from tests.benchmarks.systems import Fungrad, FungradJit, Manual
@@ -79,3 +80,22 @@ def test_the_table_says_what_is_missing():
 def test_a_workload_of_no_known_kind_is_refused():
     with pytest.raises(ValueError, match="kind"):
         Workload(name="", title="", kind="?", program=sum, manual=sum, inputs=sum, size=0, tiny=0)
+
+
+@pytest.mark.parametrize("program", [compile_time.chain, compile_time.recurrence])
+def test_compiling_takes_time_in_proportion(program):
+    """Below 0.1 ms for an operation, of few or of many; anything quadratic would take far more."""
+    compile_time.stages(*program(8))
+    for steps in (100, 3_000):
+        costs = []
+        for more in range(3):  # programs that were not seen before
+            count, seconds = compile_time.stages(*program(steps + more))
+            costs.append(sum(seconds.values()) / count)
+        assert min(costs) < 100e-6
+
+
+def test_the_table_of_compile_times_is_printed(capsys):
+    compile_time.main(["--operations", "30", "60"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6
+    assert all(line.count("|") == 10 for line in lines)
