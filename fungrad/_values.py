@@ -26,6 +26,8 @@ def _program(single: Expr) -> Graph | None:
     operands = [trace.tracer(arg) for arg in single.args]
     try:
         made = run_in(trace, single.primitive.value, *operands)
+    except (MemoryError, RecursionError):
+        raise  # of this moment: it must not be remembered
     except Exception:  # it is only code for arrays
         return None
     if not isinstance(made, Tracer) or made.aval is not single.aval:

@@ -28,6 +28,7 @@ import fungrad as fg
 from fungrad import _aval, _expr, _graph, _primitive
 from fungrad._config import settings as own_settings
 from fungrad._provenance import recording
+from fungrad._values import value_program
 from fungrad.errors import GENERATED
 
 ROOT = str(Path(fg.__file__).parent)
@@ -292,6 +293,16 @@ def test_an_operation_that_runs_out_of_memory(name, failing):
         state.at = 0
         assert_allclose(function(X), reference(X))
         check_shared_state()
+
+
+def test_what_a_value_computes_is_not_forgotten_for_good(failing):
+    """Whether it is NumPy code that can be traced is remembered, but not what memory did then."""
+    state, sin = failing
+    (node,) = fg.trace(sin, X).nodes
+    state.at, state.count = 1, 0
+    with pytest.raises(MemoryError, match="injected"):
+        value_program(node)
+    assert [one.primitive.name for one in value_program(node).nodes] == ["sin"]
 
 
 def test_memory_pressure():
