@@ -178,6 +178,10 @@ LINALG: dict[str, Row] = {
         ((3, 3), (3,)), ((3, 3), (3, 2)), ((2, 3, 3), (3,)), ((2, 2, 2), (2, 2)),
         ((3, 3), (2, 3, 1)), ((2, 1, 2, 2), (3, 2, 2)), ((1, 1), (1,)), ((0, 0), (0,)),
         ((2, 2), (2, 0)), ((0, 2, 2), (2,)),
+    ), *(
+        Case(f"{part.__name__}({k})", lambda a, b, f=part, k=k: np.linalg.solve(f(a, k), b),
+             (Operand((3, 3), regular), Operand((3,))))
+        for part, k in ((np.tril, 0), (np.tril, 1), (np.triu, 0), (np.triu, -1))
     )),
     "inverse": Row(
         _of_matrices(inverse_p, SQUARE, regular), np.linalg.inv,

@@ -176,6 +176,7 @@ ORDERING: dict[str, Row] = {
         on("subtract", lambda x: np.subtract.accumulate(x), (2, 3)),
         on("power", lambda x: np.power.accumulate(x, 1), (2, 3), draw=within(0.5, 1.5)),
         on("flat in one operand", lambda x: np.copysign.accumulate(x), (3, 2)),
+        on("masked", lambda x: np.fmax.accumulate(x), (4,), draw=apart()),
         on("flat but for the first entry", lambda x: np.floor_divide.accumulate(x), (3,),
            draw=between_integers),
     )),

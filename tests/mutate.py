@@ -37,7 +37,7 @@ from tests import kinks_page, test_random
 from tests._checks import CHECKS, SPECIAL_CHECKS
 from tests._domains import Row, all_rows
 from tests.control import test_loops
-from tests.ops import test_linalg, test_sorting, test_special
+from tests.ops import test_linalg, test_manipulation, test_sorting, test_special
 
 # --- mutations -----------------------------------------------------------------------------------
 
@@ -249,6 +249,9 @@ def _other_tests(records: Iterable[Primitive]) -> Iterator[Trial]:
         yield Trial("other", test_loops.test_a_batch_of_spread_stacks_is_each_of_them_spread)
     if "sort" in names:
         yield Trial("other", test_sorting.test_lexsort_by_plain_and_traced_keys)
+    if "solve" in names:
+        for name in ("triu of a vector", "tril of a stack"):
+            yield Trial("other", partial(test_manipulation.test_moving, name))
     if "svd" in names:
         yield Trial("other", test_linalg.test_a_singular_value_of_0_has_derivative_0)
     if special.__name__ not in {getattr(record.vjp, "__module__", None) for record in records}:
