@@ -222,10 +222,14 @@ def _lstsq_aval(a: Aval, b: Aval, rcond: float | None) -> Aval:
 
 
 def _lstsq_vjp(ct: Any, y: Any, a: Any, b: Any, rcond: float | None) -> tuple[Any, Any]:
-    # x = pinv(a) b, and the derivative of pinv as above.
-    x, g = y[0], ct[0].conj()
-    cutoff = max(a.shape[-2:]) * float(np.finfo(a.dtype).eps) if rcond is None else rcond
+    # x = pinv(a) b, and the derivative of pinv as above. NumPy solves in double precision and decides
+    # there what is rounding, also for single precision: so does this.
+    wide = np.result_type(a.dtype, np.float64)
+    cutoff = max(a.shape[-2:]) * float(np.finfo(wide).eps) if rcond is None else rcond
+    narrow = a.dtype != wide
+    a, g = a.astype(wide), ct[0].conj()
     p = np.linalg.pinv(a, cutoff)
+    x = p @ b if narrow else y[0]
     h = adjoint(p)
     of_b = h @ g
     of_a = (b - a @ x) @ adjoint(p @ of_b) - of_b @ adjoint(x)

@@ -192,6 +192,18 @@ def test_least_squares(shapes, dtype):
         check_narrow(part, a, b)
 
 
+@pytest.mark.parametrize("last", [3.0, 3.0 + 2**-21], ids=["of low rank", "almost"])
+def test_least_squares_in_single_precision(last):
+    """NumPy computes them in double precision; so the rank is that of the same float64 matrix."""
+    a, b, ct = np.array([[1.0, 2.0], [2.0, 4.0], [1.5, last]]), normal(3), normal(2)
+    pull = lambda dtype: fg.vjp(
+        lambda a, b: np.linalg.lstsq(a, b)[0], a.astype(dtype), b.astype(np.float32).astype(dtype)
+    )[1](ct.astype(np.float32).astype(dtype))
+    for got, want in zip(pull(np.float32), pull(np.float64), strict=True):
+        assert got.dtype == np.float32
+        close(got, want, rtol=1e-4, atol=1e-6 * np.max(np.abs(want)))
+
+
 def test_least_squares_of_low_rank():
     a, b = normal(4, 2) @ normal(2, 3), normal(4)
     check_value(lambda a, b: np.linalg.lstsq(a, b, rcond=1e-10), a, b, tolerance=1e3)
