@@ -172,6 +172,9 @@ def _rest_of_qr(a: Any) -> Any:
     return _projector(q[..., r.shape[-1] :])
 
 
+ALMOST = np.array([[0, 1], [2, -1], [1, 1]], np.int8)
+
+
 LINALG: dict[str, Row] = {
     "inv": _row(*_of_matrices(lambda a: np.linalg.inv(a), SQUARE, regular)),
     "solve": _row(*_systems(
@@ -289,15 +292,17 @@ LINALG: dict[str, Row] = {
         *_of_matrices(lambda a: np.linalg.pinv(a), ANY, spread),
         Case("rcond", lambda a, r: np.linalg.pinv(a, r),
              (Operand((2, 3, 2), spread), Operand((2,), within(0.01, 0.02), False))),
-        Case("one rcond", lambda a, r: np.linalg.pinv(a, r),
-             (Operand((2, 3, 2), spread), Operand((), within(0.01, 0.02), False))),
+        *(Case(f"one rcond, {shape}", lambda a, r: np.linalg.pinv(a, r),
+               (Operand(shape, spread), Operand((), within(0.01, 0.02), False)))
+          for shape in ((3, 2), (2, 3, 2))),
     ),
     "lstsq": _row(
         _least_squares("solution", 0, (4, 2), (4,)),
         _least_squares("solution", 0, (4, 2), (4, 3)),
         _least_squares("solution", 0, (2, 3), (2,)),
         _least_squares("singular values", 3, (4, 2), (4,)),
-        Case("of low rank", lambda u, v, b: np.linalg.lstsq(u @ v, b, rcond=1e-3)[0],
+        Case("almost of low rank",
+             lambda u, v, b: np.linalg.lstsq(u @ v + u.dtype.type(1e-9) * ALMOST, b, rcond=1e-3)[0],
              (Operand((3, 1)), Operand((1, 2)), Operand((3,)))),
     ),
 }  # fmt: skip

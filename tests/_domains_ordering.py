@@ -136,11 +136,7 @@ def _interp(x: Any, xp: Any, fp: Any) -> Any:
 
 
 def _grid(rng: np.random.Generator, shape: Shape) -> Any:
-    return np.arange(shape[0]) + rng.uniform(0.2, 0.5, shape)
-
-
-def _grids(rng: np.random.Generator, shape: Shape) -> Any:
-    return np.stack([_grid(rng, shape[1:]) for _ in range(shape[0])])
+    return np.arange(shape[-1]) + rng.uniform(0.2, 0.5, shape)
 
 
 def _between(rng: np.random.Generator, shape: Shape) -> Any:
@@ -259,8 +255,8 @@ ORDERING: dict[str, Row] = {
             Operand((4,), lambda rng, s: np.array([-0.4, 0.7, 1.4, 3.8])),
             Operand((4,), lambda rng, s: np.array([0.0, 1.0, 1.0, 3.0]), False), Operand((4,)),
         )),
-        Case("by example", _by_example(_interp),
-             (Operand((3, 4), _between), Operand((3, 5), _grids), Operand((3, 5)))),
+        Case("by example", _by_example(_by_example(_interp)),
+             (Operand((1, 3, 4), _between), Operand((1, 3, 5), _grid), Operand((1, 3, 5)))),
     ), dtypes=REAL, gradient_dtypes=REAL),
 }  # fmt: skip
 """All rows by the primitive's name."""

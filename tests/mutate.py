@@ -49,7 +49,7 @@ OPERATORS: dict[type[ast.AST], type[ast.AST]] = {
 }  # fmt: skip
 SYMMETRIC = (
     "np.equal", "np.hypot", "np.maximum", "np.minimum", "np.broadcast_shapes", "np.clip", "min",
-    "max", "zip", "betaln", "hyp2f1",
+    "max", "zip", "betaln", "hyp2f1", "np.result_type",
 )  # fmt: skip
 """Whose first two arguments may change places; of a product of pairs, the factors."""
 ORDERED = (ast.Sub, ast.Div, ast.Pow, ast.MatMult)
@@ -252,6 +252,9 @@ def _other_tests(records: Iterable[Primitive]) -> Iterator[Trial]:
     if "solve" in names:
         for name in ("triu of a vector", "tril of a stack"):
             yield Trial("other", partial(test_manipulation.test_moving, name))
+    if "lstsq" in names:
+        for last in (3.0, 3.0 + 2**-21):
+            yield Trial("other", partial(test_linalg.test_least_squares_in_single_precision, last))
     if "svd" in names:
         yield Trial("other", test_linalg.test_a_singular_value_of_0_has_derivative_0)
     if special.__name__ not in {getattr(record.vjp, "__module__", None) for record in records}:
@@ -378,8 +381,13 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("operands, length = [], 0", "0 -> 1"): "there is a batched operand",
     ("if a.shape[-2] > k", "a.shape[-2] > k -> a.shape[-2] >= k"): "all vectors: nothing is outside",
     ("if a.shape[-1] > k", "a.shape[-1] > k -> a.shape[-1] >= k"): "all vectors: nothing is outside",
-    ("cutoff = max(a.shape[-2:]) * float(np.finfo(a.dtype).eps)", "-> np.finfo(a.dtype).eps"): "a number",
-    ("cutoff = max(a.shape[-2:]) * float(np.finfo(a.dtype).eps)", "-> float(np.finfo(a.dtype).eps)"): NOISE,
+    ("cutoff = max(a.shape[-2:]) * float(np.finfo(wide).eps)", "-> np.finfo(wide).eps"): "a number",
+    ("cutoff = max(a.shape[-2:]) * float(np.finfo(wide).eps)", "-> float(np.finfo(wide).eps)"): NOISE,
+    ("cutoff = max(a.shape[-2:]) * float(np.finfo(wide).eps)", "2 -> 3"): NOISE,
+    ("cutoff = max(a.shape[-2:]) * float(np.finfo(wide).eps)", "else rcond -> rcond"): NOISE,
+    ("np.copysign, lambda y, a, b: (np.sign(a) * np.copysign(1, b)", "np.sign(a) / np.copysign(1, b)"): "by ±1",
+    ("if rest.shape[-1]:", ""): "without others, a product without columns",
+    ("x = p @ b if narrow else y[0]", "p @ b if narrow else y[0] -> p @ b"): FAST,
     ("return choose(np.abs(x) < 1, ", "np.abs(x) < 1 -> np.abs(x) <= 1"): MEETING,
     ("return choose(np.abs(x) < 0.1, ", "np.abs(x) < 0.1 -> np.abs(x) <= 0.1"): MEETING,
     ("return -choose(np.abs(x - 1) < 0.1, ", "< 0.1 -> np.abs(x - 1) <= 0.1"): MEETING,
@@ -388,6 +396,7 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("distant = np.abs(x) > 10", "10 -> 11"): MEETING,
     ("tail = x < -14", "x < -14 -> x <= -14"): MEETING,
     ("distant = np.abs(x) > 10", ""): MEETING,
+    ("first, second = ((of_left, left)", "-> ((of_right, left + 1), (of_left, left))"): "a sum of two",
     ("series = lambda t: horner(t * t, ", "9 -> 10"): TERM,
     ("series = lambda t: horner(t - 1, ", "18 -> 19"): TERM,
     ("above = _times_psi(y, m, lambda at", "at(k + 1) -> k + 1"): "1/Γ is finite where it is not read",

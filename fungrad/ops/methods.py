@@ -51,8 +51,7 @@ def _accumulate_vjp(ct: Any, y: Any, x: Any, ufunc: np.ufunc, axis: int) -> tupl
         if isinstance(part, Unwritten):
             return (part,)
     of_previous, of_entry = (
-        np.zeros_like(y[later]) if part is ZERO else elementwise.selected(part)
-        for part in partials
+        np.zeros_like(y[later]) if part is ZERO else elementwise.selected(part) for part in partials
     )
     of_previous = np.concatenate([np.zeros_like(y[first]), of_previous], axis)
     of_entry = np.concatenate([np.ones_like(y[first]), of_entry], axis)
