@@ -37,7 +37,7 @@ from tests import kinks_page, test_random
 from tests._checks import CHECKS, SPECIAL_CHECKS
 from tests._domains import Row, all_rows
 from tests.control import test_loops
-from tests.ops import test_linalg, test_manipulation, test_sorting, test_special
+from tests.ops import test_elementwise, test_linalg, test_manipulation, test_sorting, test_special
 
 # --- mutations -----------------------------------------------------------------------------------
 
@@ -247,6 +247,10 @@ def _other_tests(records: Iterable[Primitive]) -> Iterator[Trial]:
             yield Trial("other", partial(test_random.test_gradients_of_expectations, *case))
     if "stack_spread" in names:
         yield Trial("other", test_loops.test_a_batch_of_spread_stacks_is_each_of_them_spread)
+    if "logaddexp" in names:
+        for sign in (math.inf, -math.inf):
+            test = test_elementwise.test_logaddexp_at_an_infinity_and_the_same_literal_one
+            yield Trial("other", partial(test, sign))
     if "sort" in names:
         yield Trial("other", test_sorting.test_lexsort_by_plain_and_traced_keys)
     if "solve" in names:
@@ -385,7 +389,8 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("cutoff = max(a.shape[-2:]) * float(np.finfo(wide).eps)", "-> float(np.finfo(wide).eps)"): NOISE,
     ("cutoff = max(a.shape[-2:]) * float(np.finfo(wide).eps)", "2 -> 3"): NOISE,
     ("cutoff = max(a.shape[-2:]) * float(np.finfo(wide).eps)", "else rcond -> rcond"): NOISE,
-    ("np.copysign, lambda y, a, b: (np.sign(a) * np.copysign(1, b)", "np.sign(a) / np.copysign(1, b)"): "by ±1",
+    ("np.copysign, lambda y, a, b", "np.sign(a) / np.copysign(1, b)"): "divided by ±1",
+    ("if any(isinstance(x, (int, float)) and", "(int, float) -> (float, int)"): "a set of types",
     ("if rest.shape[-1]:", ""): "without others, a product without columns",
     ("x = p @ b if narrow else y[0]", "p @ b if narrow else y[0] -> p @ b"): FAST,
     ("return choose(np.abs(x) < 1, ", "np.abs(x) < 1 -> np.abs(x) <= 1"): MEETING,

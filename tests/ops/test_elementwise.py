@@ -273,6 +273,13 @@ def test_every_binary_ufunc_has_an_outer():
     )
 
 
+@pytest.mark.parametrize("sign", [np.inf, -np.inf])
+def test_logaddexp_at_an_infinity_and_the_same_literal_one(sign):
+    """Both share evenly; a literal is not looked at by ``np.where``."""
+    assert fg.grad(lambda x: np.logaddexp(x, sign))(sign) == 0.5
+    assert fg.grad(lambda x: np.logaddexp2(sign, x))(sign) == 0.5
+
+
 def test_float_power_and_logaddexp2():
     x = A([0.5, 2.0, 3.0])
     check_call(lambda a, b: np.float_power(a, b), x, draw(3), exact=True)
