@@ -327,11 +327,12 @@ def bind(primitive: Primitive, operands: tuple[Any, ...], static: Any, weak: boo
     if len(operands) == 1:
         args: tuple[Expr, ...] = (innermost._expr,)
     else:
-        lifted = []
-        for operand in operands:
-            own = isinstance(operand, Tracer) and operand._trace is trace
-            lifted.append(operand._expr if own else trace.lift(operand))
-        args = tuple(lifted)
+        args = tuple(
+            [
+                one._expr if isinstance(one, Tracer) and one._trace is trace else trace.lift(one)
+                for one in operands
+            ]
+        )
     pairs = tuple(static.items()) if static else ()
     key = node_key(primitive, args, pairs, weak)
     node = find_node(key)

@@ -145,6 +145,8 @@ def choose(
         leaves += part
         trees.append(tree)
     structure = tuple(trees)
+    if len(args) == 1 and structure == (LEAF,) and not kwargs:
+        return Chosen(leaves, tuple(places), structure, lambda new: function(new[0]))
 
     def call(new: Sequence[Any]) -> Any:
         complete = list(args)
@@ -182,7 +184,8 @@ def differentiable_avals(
     others = "lambda x: f(x, n)" if transform in _WITHOUT_ARGNUMS else "argnums="
     avals = []
     for i, leaf in enumerate(chosen.leaves):
-        aval = aval_of_leaf(leaf) if is_numeric(leaf) else None
+        plain = type(leaf) is np.ndarray
+        aval = aval_of(leaf) if plain else aval_of_leaf(leaf) if is_numeric(leaf) else None
         if aval is None or not aval.inexact:
             kind = f"an array of dtype {aval.dtype}" if aval and aval.shape else None
             raise NonDifferentiableInputError(

@@ -156,8 +156,14 @@ def _differentiated(
     def derivative(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Any]:
         chosen = choose(f, args, kwargs, argnums)
         avals = differentiable_avals(chosen, name, holomorphic)
+        call = chosen.call
         traced = trace_flat(
-            lambda leaves: split_aux(chosen.call(leaves), has_aux), avals, chosen.leaves, True
+            (lambda leaves: split_aux(call(leaves), True))
+            if has_aux
+            else (lambda leaves: (call(leaves),)),
+            avals,
+            chosen.leaves,
+            True,
         )
         _check_scalar(traced, name, holomorphic)
         wrt = tuple(range(len(avals)))
