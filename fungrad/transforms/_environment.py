@@ -18,9 +18,11 @@ from itertools import islice
 from operator import attrgetter, is_, itemgetter
 from pathlib import Path
 from types import (
+    BuiltinFunctionType,
     CellType,
     CodeType,
     FunctionType,
+    GetSetDescriptorType,
     MappingProxyType,
     MemberDescriptorType,
     MethodType,
@@ -49,6 +51,14 @@ _ELSEWHERE = frozenset(
 )  # fmt: skip
 """Methods that make, write, show or store an object: no traced function has results of them."""
 _PLAIN = frozenset({*SCALAR_TYPES, str, bytes, type(None)})
+_CLOSED = _PLAIN | {
+    object,
+    BuiltinFunctionType,
+    MemberDescriptorType,
+    GetSetDescriptorType,
+    np.ufunc,
+}
+"""What has nothing behind it that could change."""
 _MISSING = object()
 MAX_ENTRIES = 64
 """Of longer containers, only the length is watched."""
@@ -276,7 +286,7 @@ def observe(*values: Any, exempt: Mapping[int, Any] = MappingProxyType({})) -> E
     pending = list(values)
     while pending:
         value = pending.pop()
-        if id(value) not in seen and type(value) not in _PLAIN:
+        if id(value) not in seen and type(value) not in _CLOSED:
             seen[id(value)] = value
             kind = type(value)  # not isinstance: an object may claim to be of any class
             if issubclass(kind, np.ndarray):
@@ -287,7 +297,7 @@ def observe(*values: Any, exempt: Mapping[int, Any] = MappingProxyType({})) -> E
                 continue
             if is_generator(value):
                 generators.append(value)
-            if issubclass(kind, tuple(_ENTRIES)) and len(contents) < MAX_CONTAINERS:
+            if not _ENTRIES.keys().isdisjoint(kind.__mro__) and len(contents) < MAX_CONTAINERS:
                 inside = Contents.of(value)
                 pending += inside.held
                 if id(value) not in exempt:
@@ -296,9 +306,11 @@ def observe(*values: Any, exempt: Mapping[int, Any] = MappingProxyType({})) -> E
             if kind is ContextVar:
                 pending.append(value.get(None))
                 names.append((partial(_current, value), "", pending[-1]))
-            if "__rules__" in _own(value):  # a rule may be stated again
-                names.append((_own(value).get, "__rules__", _own(value)["__rules__"]))
-            spaces.append((list(_namespaces(value)), set()))
+            own = _own(value)
+            if "__rules__" in own:  # a rule may be stated again
+                names.append((own.get, "__rules__", own["__rules__"]))
+            if chain := list(_namespaces(value)):
+                spaces.append((chain, set()))
             if isinstance(value, FunctionType):
                 held = [_content(cell) for cell in value.__closure__ or ()]
                 pending += [*held, value.__defaults__, value.__kwdefaults__]
@@ -319,7 +331,7 @@ def observe(*values: Any, exempt: Mapping[int, Any] = MappingProxyType({})) -> E
         if not pending:
             # Only attributes that some function loads matter; what they hold may hold more.
             for chain, known in spaces:
-                for name in attributes - known if chain else ():
+                for name in attributes - known:
                     held = [space.get(name, _MISSING) for space in chain]
                     while held and held[-1] is _MISSING:
                         held.pop()
@@ -339,11 +351,14 @@ def _current(variable: ContextVar[Any], name: str, default: Any) -> Any:
     return variable.get(None)
 
 
+_WRAPPERS = frozenset({UserDict, UserList, ChainMap})
+
+
 def _behind(value: Any) -> Iterator[Any]:
     """What is behind a value; by type, for objects may make up any attribute."""
     if issubclass(type(value), (tuple, frozenset)):
         yield from islice(value, MAX_ENTRIES)
-    if issubclass(type(value), (UserDict, UserList, ChainMap)):
+    if not _WRAPPERS.isdisjoint(type(value).__mro__):
         yield from _own(value).values()
     if isinstance(value, MethodType):
         yield from (value.__func__, value.__self__)
@@ -353,9 +368,10 @@ def _behind(value: Any) -> Iterator[Any]:
         yield value.fget
     elif isinstance(value, partial):
         yield from (value.func, value.args, value.keywords)
-    if "__wrapped__" in _own(value):
-        yield _own(value)["__wrapped__"]
-    yield from _own(value).get("__rules__", ())
+    own = _own(value)
+    if "__wrapped__" in own:
+        yield own["__wrapped__"]
+    yield from own.get("__rules__", ())
     for base in type(value).__mro__:
         if not _is_quiet(base.__module__):
             for name, method in vars(base).items():  # calls, operators, look-ups
@@ -368,6 +384,8 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 def _own(value: Any) -> Any:
+    if not type(value).__dictoffset__:  # sooner known than by the exception
+        return _NOTHING
     try:
         return object.__getattribute__(value, "__dict__")
     except AttributeError:
@@ -413,8 +431,9 @@ def _namespaces(value: Any) -> Iterator[Any]:
     if not isinstance(value, type):
         if str(type(value).__module__).partition(".")[0] in _LIBRARIES:
             return
-        if _own(value) is not _NOTHING:
-            yield _own(value)
+        own = _own(value)
+        if own is not _NOTHING:
+            yield own
         if _is_quiet(type(value).__module__):
             return
         members = {
