@@ -285,20 +285,26 @@ def _adds_leading_axes(node: Expr) -> bool:
     return new == (1,) * (len(new) - len(old)) + old
 
 
+_PRODUCTS = (elementwise.multiply, elementwise.divide)
+
 # --- signs ---------------------------------------------------------------------------------------
 
 
-def _positive_part(node: Expr, uses: Uses) -> Expr | None:
+_FACTORS = 3
+"""How deep in a product the negative factor may be."""
+
+
+def _positive_part(node: Expr, uses: Uses, depth: int = _FACTORS) -> Expr | None:
     """What ``node`` is the negative of, exactly, if nobody else needs ``node``."""
     if node.aval.dtype.kind != "f":
         return None  # an integer has no -0, and the smallest no negative
     if node.primitive is elementwise.negative:
         return node.args[0]
-    if uses.get(node, 1) == 1 and node.primitive in (elementwise.multiply, elementwise.divide):
-        a, b = node.args
-        for i, factor in enumerate((a, b)):
-            if factor.primitive is elementwise.negative and factor.aval.dtype.kind == "f":
-                args = (factor.args[0], b) if i == 0 else (a, factor.args[0])
+    if depth and uses.get(node, 1) == 1 and node.primitive in _PRODUCTS:
+        for i, factor in enumerate(node.args):
+            positive = _positive_part(factor, uses, depth - 1)
+            if positive is not None:
+                args = (positive, node.args[1]) if i == 0 else (node.args[0], positive)
                 return _rebuilt(node, node.primitive, *args)
     return None
 

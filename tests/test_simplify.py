@@ -85,6 +85,9 @@ SIGNS = {
     "a * -1 - b": lambda a, b: a * -1 - b,
     "abs(-a) + (-b)**2": lambda a, b: np.abs(-a) + np.square(-b),
     "-a >= 0": lambda a, b: (-a >= 0) + (-b <= 0.0),
+    "b + -a / b * a": lambda a, b: b + -a / b * a,
+    "b - a * (-a * b) / a": lambda a, b: b - a * (-a * b) / a,
+    "in a shared product": lambda a, b: (lambda p: (b + p * a) / p)(-a / b),
     "twice": lambda a, b: (lambda p: p + (a + p))(-a * b),
 }
 ZEROS = np.array([0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 5e-324, 1e308, -3.5])
@@ -101,6 +104,10 @@ def test_signs_of_zero_survive(name, dtype):
         want, jitted = SIGNS[name](a, b), fg.jit(SIGNS[name])
         for _ in range(3):
             same_bits(jitted(a, b), want, name)
+
+
+def test_a_sign_leaves_products_of_products():
+    assert "negative" not in names(lambda x: np.cos(x) + -np.sin(x) / np.exp(x) * x, x)
 
 
 def test_mirrored_sigmoids_share_their_exponential():
