@@ -121,9 +121,13 @@ def test_explain():
     assert loop.blocks > 10
     assert loop.operations == counts[-1]
     assert long.peak_bytes == 8_000_000
+    assert long.kept_bytes == 2 * 16384 * 8  # two blocks; they are cut in halves
     assert long.moved_bytes_in_blocks == 16_000_000 < long.moved_bytes
     short = fg.explain(f, np.ones(100))
     assert short.loops == ()
+    assert short.kept_bytes == 0
+    flat = fg.explain(lambda x: np.sum((np.sin(x) @ x) * x), np.ones((100, 100)))
+    assert flat.kept_bytes == 2 * 80_000
     assert short.moved_bytes == short.moved_bytes_in_blocks
-    assert str(long).count("\n") == len(long.operations) + 3
+    assert str(long).count("\n") == len(long.operations) + 4
     assert "16 MB" in str(long)

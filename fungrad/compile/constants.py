@@ -29,6 +29,7 @@ class Constants:
         pooled: whether arrays to work in are kept from one call to the next.
         namespace: the globals of the program; builtins are empty.
         notes: a comment for each name.
+        pools: what keeps such arrays.
         origins: of functions, the primitive's name; of block lists, how they are cut.
     """
 
@@ -37,6 +38,7 @@ class Constants:
         self.namespace: dict[str, Any] = {"np": np, "__builtins__": BUILTINS}
         self.notes: list[str] = []
         self.origins: dict[str, Any] = {}
+        self.pools: list[Pool] = []
         self._names: dict[Any, str] = {}
         self._count = count()
 
@@ -67,6 +69,7 @@ class Constants:
             kinds = [f"{self.value(spot.shape)}, {self.value(spot.dtype)}" for spot in spots]
             return [f"s{i} = np.empty({kind})" for i, kind in enumerate(kinds)], []
         pool = Pool(spots)
+        self.pools.append(pool)
         size = f"{len(spots)} arrays in {pool.nbytes} bytes kept between calls"
         take = self._named("k", ("take", id(pool)), pool.take, f"take {size}")
         give = self._named("k", ("give", id(pool)), pool.give, "give them back")

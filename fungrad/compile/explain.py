@@ -14,6 +14,7 @@ from fungrad._simplify import expand, simplify
 from fungrad.compile.fuse import Group, Unit, units
 from fungrad.compile.layouts import dense_nodes
 from fungrad.compile.schedule import peak_bytes, schedule
+from fungrad.compile.source import kept_bytes
 
 
 @attrs.frozen
@@ -35,6 +36,7 @@ class Explanation:
         loops: the groups of operations that run block by block.
         peak_bytes: the most that results of operations take up at once, after scheduling;
             without inputs, and without what reusing buffers saves.
+        kept_bytes: how much memory stays when a call is done, for the next one of any program.
         moved_bytes: what operations read and write, if each one runs on whole arrays.
         moved_bytes_in_blocks: the same, without the temporaries that stay in a block.
     """
@@ -42,6 +44,7 @@ class Explanation:
     operations: dict[str, int]
     loops: tuple[Loop, ...]
     peak_bytes: int
+    kept_bytes: int
     moved_bytes: int
     moved_bytes_in_blocks: int
 
@@ -53,6 +56,7 @@ class Explanation:
         ]
         rows += [
             ("memory of results, at most", _amount(self.peak_bytes)),
+            ("memory kept between calls", _amount(self.kept_bytes)),
             ("memory moved, whole arrays", _amount(self.moved_bytes)),
             ("memory moved, in blocks", _amount(self.moved_bytes_in_blocks)),
         ]
@@ -79,6 +83,7 @@ def explain(graph: Graph) -> Explanation:
         operations,
         tuple(loops),
         _peak(simple, planned),
+        kept_bytes(simple),
         sum(map(_moved, simple.nodes)),
         sum(map(_moved, planned)),
     )

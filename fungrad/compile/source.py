@@ -197,6 +197,12 @@ class _Writer:
                 call = f"{add}({sums}, {group.length}, {group.rows})"
                 self._lines.append((f"{name} = {call}", str(node.aval)))
 
+    def kept_bytes(self) -> int:
+        """How much memory stays between calls of what was written: groups take turns."""
+        pools, own = self.constants.pools, bool(self._scratch.spots)
+        sizes = [pool.nbytes for pool in pools]
+        return sum(sizes[:own]) + max(sizes[own:], default=0)
+
     def _target(self, node: Expr) -> str | None:
         """The name of the array that takes the value of ``node``, if there is one already."""
         buffer = self._plan.out.get(node)
@@ -228,6 +234,13 @@ def pieces(graph: Graph, contiguous: tuple[bool, ...]) -> Pieces:
 def _hoisting(graph: Graph, contiguous: tuple[bool, ...], pooled: bool) -> _Writer:
     complete, held = hoist(graph)
     return _Writer(complete, (*contiguous, *[True] * len(held)), held, pooled)
+
+
+def kept_bytes(graph: Graph) -> int:
+    """How much memory the program of ``graph`` leaves to the next call, for C-contiguous inputs."""
+    writer = _hoisting(graph, (True,) * len(graph.inputs), pooled=True)
+    writer.write()
+    return writer.kept_bytes()
 
 
 def written(graph: Graph, contiguous: tuple[bool, ...]) -> tuple[str, Constants]:

@@ -51,6 +51,10 @@ def jit(
     new, the function is traced once more. What two ways have in common is computed once. Where
     there are too many ways, new ones are not kept: slower, never wrong, and a warning says so.
 
+    Temporaries of more than 64 kB in all lie in memory that stays when a call is done, for the next
+    call of any program: as much as the largest of them needs, once for each call at a time. A
+    program that needs more than 256 MB keeps nothing. ``fg.explain`` says how much it is.
+
     Args:
         f: a pure function of pytrees. Left out, the result is a decorator:
             ``@fg.jit(static_argnums=1)``.
