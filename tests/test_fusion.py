@@ -168,6 +168,42 @@ def test_short_rows_are_added_in_numpys_order(n, dtype):
     same_bits(out, np.add.reduce(x, axis=-1), "out")
 
 
+SUMMED = [
+    ((300, 5), (0,)),
+    ((20, 40, 6), (1,)),
+    ((20, 40, 6), (0, 1)),
+    ((5, 200, 2, 3), (1,)),
+    ((400, 32), (0,)),
+]
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(("shape", "axis"), SUMMED)
+def test_rows_are_added_in_numpys_order(shape, axis, dtype):
+    rng = np.random.default_rng(len(shape))
+    x = (rng.normal(size=shape) * 10.0 ** rng.integers(-9, 9, shape)).astype(dtype)
+    x[..., 0], x[1, ..., 1], x.flat[7:11] = -0.0, 1e-30, [np.inf, np.nan, -np.inf, -0.0]
+    with np.errstate(invalid="ignore"):
+        want = np.add.reduce(x, axis=axis)
+        same_bits(blocks.sum_rows(x, axis[0], axis[-1] + 1), want, "sum")
+        out = np.empty_like(want)
+        assert blocks.sum_rows(x, axis[0], axis[-1] + 1, out=out) is out
+        same_bits(out, want, "out")
+        f = lambda x: np.sum(np.negative(np.negative(x) * 1.0), axis=axis)
+        assert "blocks.sum_rows" in fg.source(f, x)
+        graph, values = graph_of(f, [x])
+        assert "blocks.sum_rows" in check(graph, values, cache=4096)
+
+
+@pytest.mark.parametrize("shape", [(300, 1), (300, 33), (20, 5), (300, 5, 1)])
+def test_other_rows_are_added_by_reductions(shape):
+    f = lambda x: np.sum(x * 2.0, axis=0)
+    assert "sum_rows" in fg.source(f, np.ones((300, 5)))
+    assert ("sum_rows" in fg.source(f, np.ones(shape))) == (shape == (300, 5, 1))
+    assert "sum_rows" not in fg.source(f, np.ones((300, 5), np.float16))
+    assert "sum_rows" not in fg.source(lambda x: np.sum(x * 2, axis=0), np.ones((300, 5), int))
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_a_choice_by_bits_is_where(dtype):
     values = np.array([0.0, -0.0, 1.5, -2.5, np.inf, -np.inf, np.nan], dtype)

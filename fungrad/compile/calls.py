@@ -6,13 +6,14 @@ In: a node, and the text of its operands. Out: the text of an expression, or of 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from fungrad._expr import Expr, Literal
 from fungrad._primitive import item
-from fungrad.compile.blocks import select, sum_short
+from fungrad.compile.blocks import select, sum_rows, sum_short
 from fungrad.compile.constants import Constants, converted, tuple_text
 from fungrad.ops import elementwise
 from fungrad.ops.activations import masked
@@ -46,6 +47,8 @@ LONG = 1 << 12
 """The number of entries from which on choosing by bits is faster than by branches."""
 SHORT, MANY = 16, 1024
 """How long the last axis may be, and how many sums there must be, for adding column by column."""
+TAIL, MANY_ROWS, MOST_AXES = 32, 128, 26
+"""How long rows may be, and how many there must be, for adding them by ``np.einsum``."""
 
 
 def is_scalar_arithmetic(node: Expr) -> bool:
@@ -115,19 +118,33 @@ def expression(
     return primitive.template.format(*operands, **texts)
 
 
-def short_sum(node: Expr, text: str, constants: Constants) -> str | None:
-    """A sum of a C-contiguous array over a last axis so short that adding columns is faster."""
-    if node.primitive is not sum_p or node.aval.dtype != node.args[0].aval.dtype:
+def short_sum(node: Expr, text: str, axis: tuple[int, ...], constants: Constants) -> str | None:
+    """A sum of a C-contiguous array that NumPy would compute in short loops, many of them.
+
+    ``axis`` are the axes of what is called ``text``.
+    """
+    dtype, shape = node.aval.dtype, node.args[0].aval.shape
+    if node.primitive is not sum_p or dtype != node.args[0].aval.dtype or not adds_exactly(dtype):
         return None
-    shape = node.args[0].aval.shape
-    short = (
-        dict(node.static)["axis"] == (len(shape) - 1,)
-        and 2 <= shape[-1] <= SHORT
-        and node.aval.size >= MANY
-        and node.aval.dtype.kind == "f"
-        and node.aval.dtype.itemsize in (4, 8)
-    )
-    return f"{constants.helper(sum_short)}({text})" if short else None
+    own = dict(node.static)["axis"]
+    if own == (len(shape) - 1,):
+        short = 2 <= shape[-1] <= SHORT and node.aval.size >= MANY
+        return f"{constants.helper(sum_short)}({text})" if short else None
+    neighbours = own and own[-1] - own[0] == len(own) - 1 and len(shape) <= MOST_AXES
+    stop = own[-1] + 1 if neighbours else 0
+    if prod(shape[:stop]) < MANY_ROWS or not is_tail(shape[stop:]):
+        return None
+    return f"{constants.helper(sum_rows)}({text}, {axis[0]}, {axis[-1] + 1})"
+
+
+def adds_exactly(dtype: np.dtype[Any]) -> bool:
+    """Whether sums in another loop of the same order have the same bits: of float64 and float32."""
+    return dtype.kind == "f" and dtype.itemsize in (4, 8)
+
+
+def is_tail(rest: Sequence[int]) -> bool:
+    """Whether rows of that shape are so short that ``sum_rows`` is faster."""
+    return 2 <= prod(rest) <= TAIL
 
 
 def is_ufunc(node: Expr) -> bool:

@@ -16,8 +16,16 @@ import numpy as np
 
 from fungrad._config import settings
 from fungrad._expr import Expr, Literal
-from fungrad.compile.blocks import spread
-from fungrad.compile.calls import SHORT, choice, is_choice, is_ufunc, short_sum
+from fungrad.compile.blocks import spread, sum_rows
+from fungrad.compile.calls import (
+    SHORT,
+    adds_exactly,
+    choice,
+    is_choice,
+    is_tail,
+    is_ufunc,
+    short_sum,
+)
 from fungrad.compile.constants import Constants, tuple_text
 from fungrad.compile.fuse import ROW_REDUCTIONS, Group, by_rows, lead
 from fungrad.compile.pool import side_by_side
@@ -122,7 +130,8 @@ class _Loop:
             if is_ufunc(node) and len(spread) == 1:
                 self._line(f"{target}[...] = {operands[spread[0]]}", node)
                 operands[spread[0]] = target
-        text = selection or short_sum(node, operands[0], self._constants)
+        axis = static.get("axis", ())
+        text = selection or short_sum(node, operands[0], axis, self._constants)
         text = text or self._call(node, operands, self._constants, static)
         name = self._names[node] = f"t{self._numbers[node]}"
         if target is None or selection is not None:
@@ -182,7 +191,11 @@ class _Loop:
         else:
             tall = self._tall[source]
         self._line(f"{tall}[0] = {whole}", node)
-        self._line(f"np.add.reduce({tall}, axis=0, out={whole})", node)
+        if adds_exactly(node.aval.dtype) and is_tail(rest):
+            add = self._constants.helper(sum_rows)
+            self._line(f"{add}({tall}, 0, 1, out={whole})", node)
+        else:
+            self._line(f"np.add.reduce({tall}, axis=0, out={whole})", node)
 
     def _line(self, text: str, node: Expr) -> None:
         self._body.append((text, str(node.aval)))

@@ -118,10 +118,11 @@ class Pool:
         if last is not None and last.piece is piece:
             self._last = None
 
-    def __del__(self) -> None:
+    def __del__(self, idle: dict[int, _Piece] = _idle) -> None:
+        # When Python ends, the names of modules may be gone; hence the default.
         last = self._last
         if last is not None and len(last.piece.users) < 2:
-            _idle.pop(id(last.piece), None)
+            idle.pop(id(last.piece), None)
 
 
 def held() -> int:

@@ -152,7 +152,7 @@ class _Writer:
             lines = statements(node, name, operands, constants) or []
             if not lines:
                 quick = self._dense.issuperset(node.args) and node.args
-                text = (quick and short_sum(node, operands[0], constants)) or expression(
+                text = (quick and self._short_sum(node, operands[0])) or expression(
                     node, operands, constants, dict(node.static)
                 )
                 target = self._target(node)
@@ -196,6 +196,9 @@ class _Writer:
                 sums, names[node] = names[node], name
                 call = f"{add}({sums}, {group.length}, {group.rows})"
                 self._lines.append((f"{name} = {call}", str(node.aval)))
+
+    def _short_sum(self, node: Expr, operand: str) -> str | None:
+        return short_sum(node, operand, dict(node.static).get("axis", ()), self.constants)
 
     def kept_bytes(self) -> int:
         """How much memory stays between calls of what was written: groups take turns."""
