@@ -43,6 +43,12 @@ def symmetric(rng: np.random.Generator, shape: Shape) -> Any:
     return half + np.swapaxes(half, -1, -2) + np.diag(3.0 * np.arange(1, shape[-1] + 1))
 
 
+def definite(rng: np.random.Generator, shape: Shape) -> Any:
+    """Symmetric matrices with eigenvalues near 2."""
+    half = rng.uniform(-0.05, 0.05, shape)
+    return half + np.swapaxes(half, -1, -2) + 2 * np.eye(shape[-1])
+
+
 def spread(rng: np.random.Generator, shape: Shape) -> Any:
     """Matrices whose singular values are not near each other."""
     values = np.zeros(shape[-2:])
@@ -151,6 +157,35 @@ def _thin_cotangent_by_one_formula(diagonal: Any, u: Any, v: Any, a: Any) -> Any
     return result.astype(np.result_type(diagonal, u, v, a))
 
 
+def _thin(a: Any, upper: bool = False) -> Any:
+    """What reads the factor of a matrix by its diagonal and by a system."""
+    factor = np.linalg.cholesky(a, upper=upper)
+    sides = np.linalg.solve(factor, np.cos(np.arange(a.shape[-1]))[:, None])
+    return np.log(np.diagonal(factor, 0, -2, -1)) - 9 * sides[..., 0]
+
+
+def _regular_systems(*table: tuple[str, Function, Shape, Shape]) -> tuple[Case, ...]:
+    return tuple(
+        Case(label, function, (Operand(a, regular), Operand(b))) for label, function, a, b in table
+    )
+
+
+_KNOWN = _regular_systems(
+    ("lower", lambda a, b: np.linalg.solve(np.tril(a), b), (3, 3), (3, 2)),
+    ("upper", lambda a, b: np.linalg.solve(np.triu(a), b), (2, 3, 3), (2, 3, 1)),
+    ("lower, turned", lambda a, b: np.linalg.solve(np.tril(a).T, b), (3, 3), (3,)),
+    ("upper, turned", lambda a, b: np.linalg.solve(-np.triu(a).mT, b), (2, 3, 3), (3, 2)),
+    ("and inverse", lambda a, b: np.linalg.inv(a) @ np.linalg.solve(a, b), (3, 3), (3, 2)),
+)
+_WITH_DETERMINANT = _regular_systems(
+    ("and system", lambda a, b: np.linalg.slogdet(a)[1] * np.linalg.solve(a, b), (3, 3), (3,)),
+    ("and system of a transpose",
+     lambda a, b: np.linalg.slogdet(a.T)[1] * np.linalg.solve(a.T, b), (3, 3), (3, 2)),
+    ("and inverse", lambda a, b: np.linalg.slogdet(a)[1] * np.linalg.inv(a) @ b, (3, 3), (3, 2)),
+    ("of a triangle", lambda a, b: np.linalg.slogdet(np.triu(a))[1] * b, (3, 3), (3, 2)),
+)  # fmt: skip
+
+
 def _vectors_of_svd(full: bool) -> Function:
     def pairs(a: Any) -> Any:
         u, _, vh = np.linalg.svd(a, full_matrices=full)
@@ -177,7 +212,7 @@ ALMOST = np.array([[0, 1], [2, -1], [1, 1]], np.int8)
 
 LINALG: dict[str, Row] = {
     "inv": _row(*_of_matrices(lambda a: np.linalg.inv(a), SQUARE, regular)),
-    "solve": _row(*_systems(
+    "solve": _row(*_KNOWN, *_systems(
         ((3, 3), (3,)), ((3, 3), (3, 2)), ((2, 3, 3), (3,)), ((2, 2, 2), (2, 2)),
         ((3, 3), (2, 3, 1)), ((2, 1, 2, 2), (3, 2, 2)), ((1, 1), (1,)), ((0, 0), (0,)),
         ((2, 2), (2, 0)), ((0, 2, 2), (2,)),
@@ -248,10 +283,13 @@ LINALG: dict[str, Row] = {
     "slogdet": _row(
         *_of_matrices(lambda a: np.linalg.slogdet(a)[1], SQUARE, regular, "logarithm"),
         *_of_matrices(lambda a: np.linalg.slogdet(a)[0], SQUARE, regular, "sign"),
+        *_WITH_DETERMINANT,
     ),
     "cholesky": _row(
         *_of_matrices(lambda a: np.linalg.cholesky(a), SQUARE, symmetric),
         *_of_matrices(lambda a: np.linalg.cholesky(a, upper=True), SQUARE, symmetric, "upper"),
+        *_of_matrices(_thin, ((34, 34), (2, 33, 33)), definite, "thin"),
+        *_of_matrices(lambda a: _thin(a, True), ((33, 33),), definite, "thin, upper"),
     ),
     "qr": _row(
         *_of_matrices(lambda a: np.linalg.qr(a)[0], ANY, spread, "Q"),

@@ -43,6 +43,11 @@ def test_programs(name):
     check(PROGRAMS[name], x)
 
 
+def thinly(k):
+    factor = np.linalg.cholesky(k)
+    return np.sum(np.log(np.diagonal(factor))) + np.sum(np.linalg.solve(factor, np.ones(40)) ** 2)
+
+
 TWO = np.linspace(0, 1, 300).reshape(100, 3)
 EXAMPLES = {
     "numbers": (fg.grad(lambda a, b: a * b + np.sin(a) / b, argnums=0), 1.5, 2),
@@ -56,6 +61,7 @@ EXAMPLES = {
     "gather": (fg.grad(lambda x: np.sum(np.sin(x[[0, 1, 0]]))), x),
     "layers": (fg.grad(lambda x: np.sum(fg.nn.softmax(fg.nn.gelu(x)) * fg.nn.relu(x))), x),
     "factors": (fg.grad(lambda x: np.linalg.slogdet(x @ x.T + np.eye(3))[1]), x),
+    "likelihood": (fg.grad(lambda x: thinly(x @ x.T + 9 * np.eye(40))), np.cos(TWO[:40] @ TWO[:40].T)),
     "cumulative": (fg.grad(lambda x: np.sum(np.cumprod(x) ** 2)), np.arange(4.0)),
     "numbers of other kinds": (lambda x: x * np.float32(0.1) + np.array([True, False, True]) * 1j, x),
 }  # fmt: skip

@@ -26,6 +26,21 @@ def strips(n: int) -> list[slice]:
     return [slice(i, min(n, i + STRIP)) for i in range(0, n, STRIP)]
 
 
+@lru_cache(maxsize=64)
+def half_weights(n: int, char: str) -> Any:
+    """1 below the diagonal, 1/2 on it."""
+    weights = np.tri(n, dtype=char) - np.eye(n, dtype=char) / 2
+    weights.flags.writeable = False
+    return weights
+
+
+def weighted(rows: Any, start: int) -> Any:
+    """``rows`` of a matrix from the one at ``start`` on, with half of the diagonal and none above."""
+    count = rows.shape[-2]
+    rows[..., start:] *= half_weights(count, rows.dtype.char.lower())
+    return rows
+
+
 # --- inverses ------------------------------------------------------------------------------------
 
 
@@ -63,13 +78,25 @@ def invert_diagonal_blocks(a: Any, x: Any) -> None:
         size *= 2
 
 
+def invert_small_triangle(a: Any) -> Any:
+    """The same for one matrix of a few rows, by LAPACK: there, calls are what takes time."""
+    lower = half_weights(a.shape[-1], "d") > 0
+    return np.where(lower, np.linalg.inv(np.where(lower, a, 0)), 0)
+
+
 def invert_triangle(a: Any) -> Any:
     """The inverse of the lower triangle of every matrix, by substitution with blocks of rows."""
-    a = np.ascontiguousarray(a)
-    n, x = a.shape[-1], np.zeros_like(a)
+    n = a.shape[-1]
     if not a.size:
-        return x
+        return np.zeros_like(a)
     with np.errstate(all="ignore"):
+        if a.ndim == 2 and n <= STRIP:
+            try:
+                return invert_small_triangle(a)
+            except np.linalg.LinAlgError:  # a zero on the diagonal, which is infinite below
+                pass
+        a = np.ascontiguousarray(a)
+        x = np.zeros_like(a)
         invert_diagonal_blocks(a, x)
         for rows in strips(n)[1:]:
             i = rows.start
@@ -106,21 +133,6 @@ Du Croz and Higham, Stability of methods for matrix inversion, IMA J. Numer. Ana
 # --- the pullback of Cholesky factors --------------------------------------------------------------
 
 
-@lru_cache(maxsize=64)
-def half_weights(n: int, char: str) -> Any:
-    """1 below the diagonal, 1/2 on it."""
-    weights = np.tri(n, dtype=char) - np.eye(n, dtype=char) / 2
-    weights.flags.writeable = False
-    return weights
-
-
-def weighted(rows: Any, start: int) -> Any:
-    """``rows`` of a matrix from the one at ``start`` on, with half of the diagonal and none above."""
-    count = rows.shape[-2]
-    rows[..., start:] *= half_weights(count, rows.dtype.char.lower())
-    return rows
-
-
 def cholesky_cotangent(g: Any, factor: Any, inverse: Any) -> Any:
     """``S + Sᴴ`` for ``S = L⁻ᴴ Φ(Lᴴ G) L⁻¹``: below the diagonal, and half of what is on it.
 
@@ -128,6 +140,9 @@ def cholesky_cotangent(g: Any, factor: Any, inverse: Any) -> Any:
     triangle are done, and none for what nobody reads.
     """
     n, left = g.shape[-1], factor.mT.conj()
+    if n <= STRIP:
+        s = inverse.mT.conj() @ (weighted(left @ g, 0) @ inverse)
+        return weighted(s + s.mT.conj(), 0)
     right = np.zeros(g.shape, np.result_type(g, factor, inverse))
     for rows in strips(n):
         i, j = rows.start, rows.stop

@@ -65,6 +65,15 @@ def test_inverse_of_a_triangle(n, dtype):
     close(gram(x), x.mT.conj() @ x, rtol=0, atol=tolerance(dtype))
 
 
+@pytest.mark.parametrize("n", [2, STRIP + 1])
+def test_a_triangle_without_an_inverse_is_infinite_there_and_says_nothing(n):
+    a = np.eye(n)
+    a[1, 1] = 0
+    x = invert_triangle(a)
+    assert x[0, 0] == 1
+    assert np.isinf(x[1, 1])
+
+
 def one_formula(g, factor):
     """Murray's equation 10."""
     n = factor.shape[-1]
