@@ -59,11 +59,13 @@ def add_at(out: Any, index: Any, values: Any) -> None:
     if not by_rows or not np.all((rows >= -count) & (rows < count)):
         np.add.at(out, index, values)
         return
-    starts = rows.reshape(-1).astype(np.intp) % count * length
-    flat, values, step = out.reshape(-1), values.reshape(-1), max(1, 8192 // length)
+    starts, flat = rows.astype(np.intp) % count * length, out.reshape(-1)
+    if values.flags.c_contiguous or not rows.ndim:
+        starts, values = starts.reshape(-1), values.reshape((-1, length))
+    step = max(1, 8192 * len(starts) // values.size)
     for i in range(0, len(starts), step):
-        places = (starts[i : i + step, None] + np.arange(length)).reshape(-1)
-        np.add.at(flat, places, values[i * length : (i + step) * length])
+        places = starts[i : i + step].reshape((-1, 1)) + np.arange(length)
+        np.add.at(flat, places.reshape(-1), values[i : i + step].reshape(-1))
 
 
 def scatter_add_value(ct: Any, *arrays: Any, index: Index, shape: tuple[int, ...]) -> Any:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 import fungrad as fg
 from fungrad.errors import ShapeMismatchError
+from fungrad.ops.indexing import add_at
 from fungrad.ops.scatter import at
 from tests._checks import same_bits
 from tests.ops._ordering_calls import check_batched, check_derivatives, draw
@@ -179,3 +182,19 @@ def test_slices_need_no_search_for_repeated_places():
             lambda x, i=index: fg.grad(lambda x: np.sum(at(x)[i].set(x[0])))(x), np.ones(3)
         )
         assert sum(node.primitive.name == "scatter" for node in back.nodes) == 1
+
+
+@given(st.integers(0, 2**32))
+def test_rows_are_added_as_numpy_adds_them(seed):
+    """To the bit, whatever the layout of the values, and for broadcast ones."""
+    rng = np.random.default_rng(seed)
+    length, rest = rng.integers(1, 50), tuple(rng.integers(1, 40, rng.integers(1, 3)))
+    shape = tuple(rng.integers(1, 30, rng.integers(0, 3)))
+    rows, values = rng.integers(-length, length, shape), rng.normal(size=shape + rest)
+    spread = np.broadcast_to(values.reshape(-1, *rest)[0], shape + rest)
+    for ct in (values, np.asfortranarray(values), spread):
+        want = rng.normal(size=(length, *rest))
+        got, index = want.copy(), (np.asarray(rows), *[slice(None)] * len(rest))
+        np.add.at(want, index, ct)
+        add_at(got, index, ct)
+        same_bits(got, want, f"{seed}")
