@@ -121,7 +121,7 @@ class Pool:
     def __del__(self, idle: dict[int, _Piece] = _idle) -> None:
         # When Python ends, the names of modules may be gone; hence the default.
         last = self._last
-        if last is not None and len(last.piece.users) < 2:
+        if last is not None and all(pool is self for pool in last.piece.users):
             idle.pop(id(last.piece), None)
 
 
