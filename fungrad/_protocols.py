@@ -136,14 +136,24 @@ def _power_function(aval: Aval, exponent: Any) -> Any:
         one = type(exponent) in (int, float) and exponent == 1 and kind == "f"
         return np.positive if one else operator.pow
     if type(exponent) not in (int, float):
-        return np.power
-    if exponent == 2 and (type(exponent) is int or kind == "f"):
+        if not (_MORE_SHORTCUTS and isinstance(exponent, (bool, np.generic, np.ndarray))):
+            return np.power
+        if np.ndim(exponent) or (
+            exponent is not True and np.result_type(exponent).kind not in "iuf"
+        ):
+            return np.power
+        exponent = np.asarray(exponent).item()
+    if exponent == 2 and (isinstance(exponent, int) or kind in ("bfc" if _MORE_SHORTCUTS else "f")):
         return np.square
-    if exponent == 1 and kind == "f":
+    if exponent == 1 and kind in ("fc" if _MORE_SHORTCUTS else "f"):
         return np.positive
     if kind in "fc" and exponent in (0.5, -1):
         return np.sqrt if exponent == 0.5 else np.reciprocal
     return np.power
+
+
+_MORE_SHORTCUTS = (np.ones(1, np.float32) ** np.float64(2)).dtype == np.float32
+"""NumPy below 2.3 has them for NumPy's scalars and for booleans too, and more of them."""
 
 
 def _is_weak(operand: Any) -> bool:

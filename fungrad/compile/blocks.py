@@ -31,7 +31,7 @@ Block = tuple[int, slice, int]
 def halves(length: int, limit: int) -> tuple[Block, ...]:
     """``length`` entries cut as NumPy's summation cuts, until no block has more than ``limit``."""
     done: list[Block] = []
-    pending = [(0, length)]
+    pending = [*reversed(_chunks(length))]
     while pending:
         start, stop = pending.pop()
         if stop - start <= limit:
@@ -62,7 +62,15 @@ def total(sums: Any, length: int, limit: int) -> Any:
         middle = _middle(start, stop)
         return add(start, middle) + add(middle, stop)
 
-    return add(0, length)
+    first, *others = [add(start, stop) for start, stop in _chunks(length)]
+    return sum(others, first)
+
+
+def _chunks(length: int) -> list[tuple[int, int]]:
+    """What NumPy sums one after the other: below version 2.3 as many entries as fill its buffer."""
+    if tuple(map(int, np.__version__.split(".")[:2])) >= (2, 3):
+        return [(0, length)]
+    return [(start, min(start + 8192, length)) for start in range(0, length, 8192)]
 
 
 def _middle(start: int, stop: int) -> int:
