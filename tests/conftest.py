@@ -9,8 +9,22 @@ Hypothesis profiles, chosen with ``--hypothesis-profile=NAME`` or the environmen
 
 import os
 
+import pytest
 from hypothesis import settings
+
+from tests._versions import NEW_FUNCTIONS
 
 settings.register_profile("ci", derandomize=True, deadline=None, database=None, print_blob=True)
 settings.register_profile("deep", max_examples=2500, deadline=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem):
+    """Tests that call a function which an older NumPy does not have are skipped there."""
+    try:
+        return (yield)
+    except AttributeError as error:
+        if any(f"'numpy' has no attribute '{name}'" in str(error) for name in NEW_FUNCTIONS):
+            pytest.skip(str(error))
+        raise

@@ -15,6 +15,7 @@ import pytest
 
 import fungrad as fg
 from tests._checks import normal_like, roundoff
+from tests._versions import NUMPY
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
@@ -207,8 +208,10 @@ def test_value_or_error(name):
         call = lambda x, keywords=keywords: function(x, **keywords)
         try:
             want = call(x)
-        except (ValueError, TypeError, IndexError):
-            with pytest.raises((ValueError, TypeError, IndexError)):
+        except (ValueError, TypeError, IndexError, DeprecationWarning):
+            if NUMPY < (2, 3) and 0 in np.shape(x) and name.startswith("linalg."):
+                continue  # norms of no entries, which are 0 since then
+            with pytest.raises((ValueError, TypeError, IndexError, DeprecationWarning)):
                 fg.jit(call)(x)
             continue
         got = fg.jit(call)(x)
@@ -226,7 +229,7 @@ def test_gradient(name):
         call = lambda x, keywords=keywords: function(x, **keywords)
         try:
             results = leaves(call(x))
-        except (ValueError, TypeError, IndexError):
+        except (ValueError, TypeError, IndexError, DeprecationWarning):
             continue
         if any(leaf.dtype in (np.float32, np.complex64) for leaf in results):
             continue

@@ -14,6 +14,7 @@ import fungrad as fg
 from fungrad._primitive import registry
 from tests._checks import CELLS, CHECKS, SPECIAL_CHECKS, same_bits
 from tests._domains import all_rows
+from tests._versions import NUMPY
 
 ROWS = all_rows()
 
@@ -44,6 +45,8 @@ def test_every_primitive_has_a_row():
 @pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize("name", ROWS)
 def test_primitive(name, check):
+    if name == "sici" and check == "gradient_dtypes" and NUMPY < (2, 4):
+        pytest.skip("its derivative has np.sinc in it, which was NaN at a float16 zero")
     CHECKS[check](ROWS[name], registry()[name])
 
 

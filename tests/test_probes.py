@@ -14,8 +14,12 @@ from fungrad._refusals import REFUSALS
 from fungrad.errors import FungradError
 from tests import _probes
 from tests._checks import normal_like
+from tests._versions import NUMPY
 
 NAMES = {"np": np, "swv": sliding_window_view, "sc": special, "fg": fg}
+
+
+LINES = [line for line in _probes.ALL if NUMPY >= (2, 1) or "np.clip(x, min=" not in line]
 
 
 def compiled(line: str) -> tuple[Any, tuple[str, ...]]:
@@ -37,7 +41,7 @@ def numbers(out: Any) -> list[Any]:
     return [out]
 
 
-@pytest.mark.parametrize("line", _probes.ALL)
+@pytest.mark.parametrize("line", LINES)
 def test_value(line):
     function, used = compiled(line)
     inputs = [_probes.INPUTS[name] for name in used]
@@ -52,7 +56,7 @@ def test_value(line):
             np.testing.assert_allclose(one, other, rtol=tolerance, atol=1e-13, equal_nan=True)
 
 
-@pytest.mark.parametrize("line", _probes.ALL)
+@pytest.mark.parametrize("line", LINES)
 def test_gradient(line):
     function, used = compiled(line)
     inputs = [_probes.INPUTS[name] for name in used]

@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose as close
 
 import fungrad as fg
 from fungrad.testing import check_grads
+from tests._versions import NUMPY
 from tests.ops._linear_calls import alike, check, check_batches, check_narrow, check_value, normal
 
 BOTH = pytest.mark.parametrize("dtype", [float, complex])
@@ -530,7 +531,8 @@ def test_norms_of_anything():
     check_value(np.linalg.norm, np.arange(3))
     check_value(np.linalg.norm, normal(3).astype("f2"))
     check_value(lambda x: np.linalg.norm(x, axis=0), np.zeros((0, 2)))
-    check_value(lambda x: np.linalg.norm(x, inf, axis=0), np.zeros((0, 2)))
+    if NUMPY >= (2, 3):  # before, the greatest of no entries was refused
+        check_value(lambda x: np.linalg.norm(x, inf, axis=0), np.zeros((0, 2)))
     check_value(np.linalg.vector_norm, normal(2, 0))
 
 

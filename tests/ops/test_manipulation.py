@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose
 import fungrad as fg
 from fungrad.errors import ArrayMutationError, ConcretizationError, UnsupportedFunctionError
 from tests._checks import same_bits
+from tests._versions import NUMPY
 from tests.ops._ordering_calls import (
     check_batched,
     check_call,
@@ -136,6 +137,8 @@ def check_refused(function, x, error):
 
 @pytest.mark.parametrize("name", UNARY)
 def test_moving(name):
+    if name == "insert mask" and NUMPY < (2, 2):
+        pytest.skip("booleans are taken for integers, with a warning")
     exact = name not in {"vander"}
     check_call(UNARY[name], draw(3, 4), exact=exact, what=name)
     for dtype in (np.float32, np.int64, np.uint8, np.complex64, bool):
@@ -281,9 +284,10 @@ def test_values_that_decide_a_shape():
     ):  # fmt: skip
         check_value(f, x)
         check_derivatives(lambda v, f=f: f(v * x), 1 + draw(6) * 0.1)
-    matrix = np.pad(draw(2, 2), 2)
-    check_value(lambda x: np.trim_zeros(x), matrix)
-    check_value(lambda x: np.trim_zeros(x, axis=0), matrix)
+    if NUMPY >= (2, 2):  # before, vectors only
+        matrix = np.pad(draw(2, 2), 2)
+        check_value(lambda x: np.trim_zeros(x), matrix)
+        check_value(lambda x: np.trim_zeros(x, axis=0), matrix)
     with pytest.raises(ConcretizationError, match="np.trim_zeros"):
         fg.vmap(lambda x: np.trim_zeros(x))(np.ones((2, 3)))
     with pytest.raises(ValueError, match="unexpected"):

@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import fungrad as fg
 from tests._checks import same_bits
+from tests._versions import NUMPY
 from tests.ops._ordering_calls import (
     check_batched,
     check_call,
@@ -120,6 +121,8 @@ OF_VALUES = {
 @pytest.mark.parametrize("name", CALLS)
 def test_call(name):
     check_call(CALLS[name], draw(3, 4), what=name)
+    if NUMPY < (2, 4) and ("quantile" in name or "percentile" in name):
+        return  # interpolated in double precision
     check_value(CALLS[name], draw(3, 4, dtype=np.float32), what=f"{name}, float32")
     if "float64" not in name and "several" not in name and "table" not in name:
         check_value(CALLS[name], draw(3, 4, dtype=np.float16), what=f"{name}, float16")
@@ -231,7 +234,8 @@ def test_traced_levels(method):
     f = lambda x, q: np.quantile(x, q, method=method)
     check_value(f, x, q)
     check_value(f, x, A([0.1, 0.6]))
-    check_value(f, draw(7, dtype=np.float32), q)
+    if NUMPY >= (2, 4):  # before, it was interpolated in double precision
+        check_value(f, draw(7, dtype=np.float32), q)
     check_derivatives(f, x, np.float64(q))
     check_batched(lambda x, q: np.percentile(x, q * 10, method=method), x, q)
     slope = fg.grad(lambda q: np.quantile(x, q))(q)
@@ -246,7 +250,9 @@ def test_weighted_quantiles(f):
     if f is np.quantile:  # np.nanquantile fails here
         check_value(along, x, w[0])
     check_value(lambda x, w: f(x, 0.4, weights=w, method="inverted_cdf", keepdims=True), x, w)
-    check_value(lambda x: f(x, 0.0, weights=A([0.0, 0.0, 1.0]), method="inverted_cdf"), x[0, :3])
+    if NUMPY >= (2, 4):  # before, the level 0 was a value without weight
+        without = A([0.0, 0.0, 1.0])
+        check_value(lambda x: f(x, 0.0, weights=without, method="inverted_cdf"), x[0, :3])
     got = fg.grad(lambda x: f(x, 0.5, weights=w, method="inverted_cdf"))(x)
     assert_array_equal(got, x == f(x, 0.5, weights=w, method="inverted_cdf"))
 
