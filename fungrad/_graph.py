@@ -16,6 +16,7 @@ from string import ascii_lowercase
 from typing import Any
 
 import attrs
+import numpy as np
 
 from fungrad._aval import Aval, TupleAval
 from fungrad._expr import Expr, Input, Literal, make_input, with_args
@@ -188,6 +189,8 @@ def last_uses(graph: Graph) -> dict[Expr, int]:
 
 def holds_graph(value: Any) -> bool:
     """Whether a static value is a graph, as that of a loop's body, or has one in it."""
+    if value is None or isinstance(value, (int, str, np.dtype)):
+        return False  # sooner known than what follows
     if attrs.has(type(value)) and not isinstance(value, Graph):
         value = tuple([getattr(value, field.name) for field in attrs.fields(type(value))])
     if isinstance(value, tuple):
