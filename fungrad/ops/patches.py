@@ -192,13 +192,13 @@ def conv_kernel_value(x: Any, ct: Any, stride: Sizes, dilation: Sizes, size: Siz
     """The transpose of ``conv_value`` as a function of the kernel, whose windows are ``size``."""
     (_, groups, channels), places = x.shape[:3], ct.shape[3:]
     taps = channels * math.prod(size)
-    out = np.zeros((groups, ct.shape[2], taps), np.result_type(x, ct))
+    out = np.zeros((groups, taps, ct.shape[2]), np.result_type(x, ct))
     entries = len(x) * groups * taps * math.prod(places)
     last = _pays(entries, places, x.shape, ct.shape)
     for chunk in _chunks(len(x), entries, x.itemsize):
         columns = _columns(x[chunk], size, stride, dilation, last)
-        out += _matrices(ct[chunk], last) @ columns.mT
-    return out.reshape((groups, ct.shape[2], channels, *size))
+        out += columns @ _matrices(ct[chunk], last).mT  # BLAS likes more rows than columns
+    return np.ascontiguousarray(out.mT).reshape((groups, ct.shape[2], channels, *size))
 
 
 def _conv_aval(x: Aval, kernel: Aval, stride: Sizes, dilation: Sizes) -> Aval:
