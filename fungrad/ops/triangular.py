@@ -79,9 +79,13 @@ def invert_diagonal_blocks(a: Any, x: Any) -> None:
 
 
 def invert_small_triangle(a: Any) -> Any:
-    """The same for one matrix of a few rows, by LAPACK: there, calls are what takes time."""
+    """The same for one matrix of a few rows, by LAPACK: there, calls are what takes time.
+
+    Of the transpose: LAPACK's factorisation exchanges no rows of an upper triangle, so that what it
+    does is substitution. Rows of a lower one it exchanges by their size, and that can cost all digits.
+    """
     lower = half_weights(a.shape[-1], "d") > 0
-    return np.where(lower, np.linalg.inv(np.where(lower, a, 0)), 0)
+    return np.where(lower, np.linalg.inv(np.where(lower, a, 0).T).T, 0)
 
 
 def invert_triangle(a: Any) -> Any:

@@ -65,6 +65,19 @@ def test_inverse_of_a_triangle(n, dtype):
     close(gram(x), x.mT.conj() @ x, rtol=0, atol=tolerance(dtype))
 
 
+@pytest.mark.parametrize("n", [2, 10, STRIP, STRIP + 1])
+def test_inverse_of_a_triangle_of_entries_of_all_sizes(n):
+    """Substitution is right entry by entry; an exchange of rows by their size can cost all digits."""
+    rng = np.random.default_rng(n)
+    a = np.tril(rng.normal(size=(n, n)) * 10 ** rng.uniform(-9, 9, (n, n)))
+    with mpmath.workdps(300):
+        exact = (mpmath.matrix(a.tolist()) ** -1).tolist()
+    exact = np.tril(np.array(exact, dtype="d"))
+    for x in (invert_triangle(a), invert_triangle(a[None])[0]):
+        assert x.flags.c_contiguous
+        close(x, exact, rtol=1e-12)
+
+
 @pytest.mark.parametrize("n", [2, STRIP + 1])
 def test_a_triangle_without_an_inverse_is_infinite_there_and_says_nothing(n):
     a = np.eye(n)
