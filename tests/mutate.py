@@ -37,7 +37,14 @@ from tests import kinks_page, test_random
 from tests._checks import CHECKS, SPECIAL_CHECKS
 from tests._domains import Row, all_rows
 from tests.control import test_loops
-from tests.ops import test_elementwise, test_linalg, test_manipulation, test_sorting, test_special
+from tests.ops import (
+    test_elementwise,
+    test_linalg,
+    test_manipulation,
+    test_sorting,
+    test_special,
+    test_triangular,
+)
 
 # --- mutations -----------------------------------------------------------------------------------
 
@@ -256,6 +263,19 @@ def _other_tests(records: Iterable[Primitive]) -> Iterator[Trial]:
     if "solve" in names:
         for name in ("triu of a vector", "tril of a stack"):
             yield Trial("other", partial(test_manipulation.test_moving, name))
+    if not names.isdisjoint(("eigh", "eigvalsh", "eig", "eigvals", "svd", "svdvals")):
+        for test in (
+            test_linalg.test_repeated_eigenvalues,
+            test_linalg.test_projectors_onto_repeated_eigenspaces,
+            test_linalg.test_eigenvectors_alone_are_not_differentiated_for_eigenvalues,
+            test_linalg.test_functions_of_repeated_eigenvalues_and_their_vectors_are_finite,
+            test_linalg.test_zero_matrix_has_finite_gradients,
+        ):
+            yield Trial("other", test)
+    if not names.isdisjoint(("cholesky", "solve", "slogdet")):
+        for likelihood in test_triangular.LIKELIHOODS:
+            test = test_triangular.test_every_matrix_is_factorised_or_inverted_once
+            yield Trial("other", partial(test, likelihood))
     if "lstsq" in names:
         for last in (3.0, 3.0 + 2**-21):
             yield Trial("other", partial(test_linalg.test_least_squares_in_single_precision, last))
@@ -391,6 +411,13 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("cutoff = max(a.shape[-2:]) * float(np.finfo(wide).eps)", "else rcond -> rcond"): NOISE,
     ("np.copysign, lambda y, a, b", "np.sign(a) / np.copysign(1, b)"): "divided by ±1",
     ("if any(isinstance(x, (int, float)) and", "(int, float) -> (float, int)"): "a set of types",
+    ("return bool(axes == ", "-> axes == (*range(last - 1), last, last - 1)"): "a truth value",
+    ("eps = float(np.finfo(values.dtype).eps)", "-> np.finfo(values.dtype).eps"): "a number",
+    ("return np.expand_dims(x, (-2, -1))", "(-2, -1) -> (-1, -2)"): "a set of axes",
+    ("return weights.astype(", "weights.astype(real_dtype(x.dtype)) -> weights"): ROUNDING,
+    ("return weights.astype(real_dtype(x.dtype))", "real_dtype(x.dtype) -> x.dtype"): "weights are real",
+    ("weights = np.where(row > place, 1.0", "float(diagonal) -> diagonal"): "a number",
+    ("return n * eps * np.max(np.abs(values)", "n * eps -> eps"): NOISE,
     ("if rest.shape[-1]:", ""): "without others, a product without columns",
     ("x = p @ b if narrow else y[0]", "p @ b if narrow else y[0] -> p @ b"): FAST,
     ("return choose(np.abs(x) < 1, ", "np.abs(x) < 1 -> np.abs(x) <= 1"): MEETING,

@@ -449,13 +449,13 @@ def test_repeated_eigenvalues():
 def test_projectors_onto_repeated_eigenspaces():
     """The projector has a derivative, although the two vectors have none."""
     q = np.linalg.qr(normal(3, 3))[0]
-    a = q @ np.diag([1.0, 1.0, 3.0]) @ q.T
+    for values, pair in (([1, 1, 3], slice(2)), ([-3, -1, -1], slice(1, 3)), ([0, 0, 3], slice(2))):
 
-    def onto_pair(a):
-        v = np.linalg.eigh(a)[1][:, :2]
-        return v @ v.T
+        def onto_pair(a, pair=pair):
+            v = np.linalg.eigh(a)[1][:, pair]
+            return v @ v.T
 
-    check_grads(onto_pair, [a], order=1)
+        check_grads(onto_pair, [q @ np.diag(np.array(values, float)) @ q.T], order=1)
     close(fg.jacobian(lambda a: np.linalg.eigh(a)[1] @ np.linalg.eigh(a)[1].T)(np.eye(3)), 0,
           atol=1e-12)  # fmt: skip
 
