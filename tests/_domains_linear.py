@@ -310,7 +310,10 @@ LINALG: dict[str, Row] = {
     ),
     "eig": _row(
         *_of_matrices(lambda a: np.linalg.eig(a * 1j)[0], SQUARE[:4], symmetric, "values"),
-        *_of_matrices(lambda a: np.linalg.eig(a * 1j)[1], SQUARE[:4], symmetric, "vectors"),
+        *_of_matrices(lambda a: np.linalg.eig(a * 1j)[1], (*SQUARE[:4], (2, 1, 2, 2)), symmetric,
+                      "vectors"),
+        Case("vectors that are real here", lambda a, b: np.linalg.eig(a + 1j * b)[1],
+             (Operand((2, 2), symmetric), Operand((2, 2), lambda rng, shape: np.zeros(shape)))),
     ),
     "eigvals": _row(*_of_matrices(lambda a: np.linalg.eigvals(a * 1j), SQUARE, symmetric)),
     "svd": _row(

@@ -270,6 +270,7 @@ def _other_tests(records: Iterable[Primitive]) -> Iterator[Trial]:
             test_linalg.test_eigenvectors_alone_are_not_differentiated_for_eigenvalues,
             test_linalg.test_functions_of_repeated_eigenvalues_and_their_vectors_are_finite,
             test_linalg.test_zero_matrix_has_finite_gradients,
+            test_linalg.test_eigenvectors_of_tiny_matrices,
         ):
             yield Trial("other", test)
     if not names.isdisjoint(("cholesky", "solve", "slogdet")):
@@ -418,6 +419,15 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("return weights.astype(real_dtype(x.dtype))", "real_dtype(x.dtype) -> x.dtype"): "weights are real",
     ("weights = np.where(row > place, 1.0", "float(diagonal) -> diagonal"): "a number",
     ("return n * eps * np.max(np.abs(values)", "n * eps -> eps"): NOISE,
+    ("last = len(axes) - 1", "len(axes) - 1 -> 1"): FAST,
+    ("return bool(axes == ", "last - 1 -> 1 - last"): FAST,
+    ("return bool(axes == ", "1 -> 2"): FAST,
+    ("place = arange_like(x, x.shape[-1])", "1 -> 2"): "square",
+    ("return np.where(small, 0, 1 / np.where(small, 1, x))", "1 -> 2"): UNREAD,
+    ("real = np.where(np.imag(v) == 0, np.abs(v), -1)", "np.abs(v) -> v"): "LAPACK makes it positive",
+    ("real = np.where(np.imag(v) == 0, np.abs(v), -1)", "1 -> 2"): "any negative number",
+    ("pivot = arange_like(v, v.shape[-1])", "1 -> 2"): "square",
+    ("length = np.sum(np.where(pivot, np.real(v), 0)", "np.real(v) -> v"): "it is real there",
     ("if rest.shape[-1]:", ""): "without others, a product without columns",
     ("x = p @ b if narrow else y[0]", "p @ b if narrow else y[0] -> p @ b"): FAST,
     ("return choose(np.abs(x) < 1, ", "np.abs(x) < 1 -> np.abs(x) <= 1"): MEETING,

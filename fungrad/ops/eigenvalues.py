@@ -128,7 +128,7 @@ def _eig_vjp(ct: Any, y: Any, a: Any) -> tuple[Any]:
         length = np.sum(np.where(pivot, np.real(v), 0), axis=-2, keepdims=True)
         ct_v = ct_v - v * np.real(free) - np.where(pivot, 1j * (np.imag(free) / length), 0)
         gaps = w[..., None, :] - w[..., :, None]
-        inverse = reciprocal(gaps, rounding(np.abs(w))[..., None])
+        inverse = reciprocal(gaps, rounding(w)[..., None])
         inside = inside + inverse.conj() * (adjoint(v) @ ct_v)
     return (np.linalg.solve(v.mT, inside.conj() @ v.mT),)
 

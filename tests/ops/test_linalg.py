@@ -465,6 +465,13 @@ def test_eigenvectors_alone_are_not_differentiated_for_eigenvalues():
     assert not [node for node in graph.nodes if node.primitive.name in ("divide", "reciprocal")]
 
 
+def test_eigenvectors_of_tiny_matrices():
+    """What counts as rounding is measured by the eigenvalues."""
+    a, tiny = definite(square(3, 3)), 2.0**-80
+    f = lambda a: np.linalg.eigh(a)[1][0, 0] ** 2
+    close(fg.grad(f)(tiny * a) * tiny, fg.grad(f)(a), rtol=1e-12)
+
+
 def test_functions_of_repeated_eigenvalues_and_their_vectors_are_finite():
     """The documented limit: between equal eigenvalues, ``v f(w) v.T`` lacks a part."""
     rebuilt = lambda a: (lambda w, v: (v * w) @ v.T)(*np.linalg.eigh(a))
