@@ -428,6 +428,7 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("real = np.where(np.imag(v) == 0, np.abs(v), -1)", "1 -> 2"): "any negative number",
     ("pivot = arange_like(v, v.shape[-1])", "1 -> 2"): "square",
     ("length = np.sum(np.where(pivot, np.real(v), 0)", "np.real(v) -> v"): "it is real there",
+    ("product, n = u @ v.mT, inverse.shape[-1]", "1 -> 2"): "square",
     ("if rest.shape[-1]:", ""): "without others, a product without columns",
     ("x = p @ b if narrow else y[0]", "p @ b if narrow else y[0] -> p @ b"): FAST,
     ("return choose(np.abs(x) < 1, ", "np.abs(x) < 1 -> np.abs(x) <= 1"): MEETING,

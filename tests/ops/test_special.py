@@ -234,7 +234,7 @@ EDGES = [
     (lambda x: sc.rgamma(x), -3.0, -6.0),
     (lambda x: sc.eval_hermite(0, x), 1.0, 0.0),
     (lambda x: sc.gammasgn(x), 0.5, 0.0),
-    (lambda x: sc.sici(x)[0], -355.0, math.sin(355.0) / 355.0),
+    (lambda x: sc.sici(x)[0], -1775.0, math.sin(1775.0) / 1775.0),
     (lambda x: sc.sici(x)[1], 0.0, 0.0),
     (lambda x: sc.shichi(x)[0], -3.0, math.sinh(3.0) / 3.0),
     (lambda x: sc.shichi(x)[1], 0.0, 0.0),
