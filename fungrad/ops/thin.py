@@ -57,10 +57,8 @@ def thin(matrix: Any) -> Thin | None:
             pending.append((node.args[0], minus, turned, not conjugated))
         elif is_transpose(node):
             pending.append((node.args[0], minus, not turned, conjugated))
-        elif node.primitive in (elementwise.add, elementwise.subtract):
-            other = minus ^ (node.primitive is elementwise.subtract)
-            pending.append((node.args[0], minus, turned, conjugated))
-            pending.append((node.args[1], other, turned, conjugated))
+        elif node.primitive is elementwise.add:
+            pending += [(arg, minus, turned, conjugated) for arg in node.args]
         elif _is_diagonal(node):
             entries = part(node.args[0].args[0])
             diagonals.append(-entries if minus else entries)

@@ -130,6 +130,10 @@ MADE_OF = {
         lambda f, y: np.trace(f) - np.sum(np.linalg.solve(f, y)) - f[..., 0, 0] * 0,
         False,
     ),
+    "a negative": (
+        lambda f, y: np.sum(np.diagonal(-f) ** 3) + np.sum(np.linalg.solve(-f, y) ** 3),
+        True,
+    ),
     "a product": (lambda f, y: np.sum((f @ y) ** 2) - np.sum(np.log(np.diagonal(f))), True),
     "too many": (lambda f, y: np.sum(np.linalg.solve(f, np.outer(y, y)) ** 2), False),
     "another diagonal": (lambda f, y: np.sum(np.diagonal(f, -1) ** 2), False),
@@ -138,16 +142,16 @@ MADE_OF = {
 }
 
 
-@pytest.mark.parametrize("upper", [False, True])
+@pytest.mark.parametrize("side", ["lower", "upper", "upper, turned"])
 @pytest.mark.parametrize("name", MADE_OF)
-def test_thin_cotangents_are_found(name, upper):
+def test_thin_cotangents_are_found(name, side):
     function, made = MADE_OF[name]
     n = STRIP + 3
     k, y = definite(n), normal(n, seed=1)
 
     def loss(k):
-        factor = np.linalg.cholesky(k, upper=upper)
-        return function(factor.T if upper else factor, y)
+        factor = np.linalg.cholesky(k, upper=side != "lower")
+        return function(factor.T if side == "upper, turned" else factor, y)
 
     names = [node.primitive.name for node in fg.trace(fg.grad(loss), k).nodes]
     assert ("thin_cotangent" in names, "cholesky_cotangent" in names) == (made, not made)
