@@ -24,7 +24,7 @@ from fungrad._aval import Aval, make_aval
 from fungrad._primitive import Primitive, primitive
 
 Sizes = tuple[int, ...]
-_CACHE = 1 << 20
+_CACHE = 1 << 21
 """Bytes of columns at a time: what is near to a core."""
 
 
