@@ -718,3 +718,18 @@ def test_rows_computed_in_blocks_have_the_bits_of_the_whole(name, dtype, monkeyp
         out = np.empty_like(short)
         assert value(short, (2,), out=out) is out
         np.testing.assert_array_equal(out, value(short, (2,)))
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f8", ">f8"])
+@pytest.mark.parametrize("shape", [(40, 7), (400, 300)])
+def test_exponentials_computed_at_once_have_the_bits_of_each_whatever_the_layout(shape, dtype):
+    x = np.random.default_rng(0).normal(size=shape).astype(dtype)
+
+    def both(x):
+        return fg.nn.softmax(x), fg.nn.log_softmax(x)
+
+    for operand in (x, np.asfortranarray(x), x[::-1, ::-1]):
+        for once, alone in zip(fg.jit(both)(operand), both(operand), strict=True):
+            assert once.dtype.isnative
+            assert alone.dtype == once.dtype
+            np.testing.assert_array_equal(once, alone)

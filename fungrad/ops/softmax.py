@@ -45,11 +45,16 @@ def _in_columns(x: Any, axis: Axes) -> bool:
     return bool(short and x.dtype.itemsize > 2)  # sums of float16 are more accurate along rows
 
 
+def _in_blocks(x: Any, axis: Axes) -> bool:
+    return bool(x.nbytes > BLOCK and axis == (x.ndim - 1,) and not _in_columns(x, axis))
+
+
 def exponentials_value(x: Any, axis: Axes, wanted: tuple[str, ...]) -> tuple[Any, ...]:
     """The ``wanted`` ones of ``softmax``, ``log_softmax`` and ``logsumexp``."""
     x = np.asarray(x)
     if _in_columns(x, axis):
-        columns = x.reshape((-1, x.shape[-1])).T.copy()
+        native = x.dtype.newbyteorder("=")
+        columns = x.reshape((-1, x.shape[-1])).T.astype(native, order="C")
         parts = zip(wanted, _parts(columns, (0,), wanted, columns), strict=True)
         return tuple(
             [
@@ -57,6 +62,8 @@ def exponentials_value(x: Any, axis: Axes, wanted: tuple[str, ...]) -> tuple[Any
                 for name, y in parts
             ]
         )
+    if _in_blocks(x, axis):
+        x = np.ascontiguousarray(x)  # as in blocks: sums depend on the order in memory
     return tuple(_parts(x, axis, wanted, None))
 
 
@@ -88,7 +95,7 @@ def _log(total: Any, size: int) -> Any:
 def _into(name: str, x: Any, axis: Axes, out: Any) -> Any:
     """One of the results of the shape of ``x``, in ``out`` if there is one."""
     x = np.asarray(x)
-    if x.nbytes > BLOCK and axis == (x.ndim - 1,) and not _in_columns(x, axis):
+    if _in_blocks(x, axis):
         # Rows depend on nothing else, and what is computed of a few stays in the cache.
         out = np.empty(x.shape, np.exp(x[:0]).dtype) if out is None else out
         rows, targets = (v.reshape((-1, x.shape[-1])) for v in (x, out))
