@@ -431,6 +431,13 @@ class Registry:
         return x * self.entries["factor"]
 
 
+def tried(space):
+    try:
+        return space.factor
+    except AttributeError:
+        return 1.0
+
+
 SHELF = {
     "a namespace": (lambda s: s["space"].rate, lambda s: setattr(s["space"], "rate", 5.0)),
     "arguments of a script": (lambda s: s["options"].rate, lambda s: setattr(s["options"], "rate", 5.0)),
@@ -446,6 +453,17 @@ SHELF = {
     "an operator": (lambda s: 1.0 * s["config"], lambda s: s["config"].entries.update(factor=5.0)),
     "an attribute by its name": (
         lambda s: getattr(s["space"], "rate"), lambda s: setattr(s["space"], "rate", 5.0)  # noqa: B009
+    ),
+    "an attribute there may be": (
+        lambda s: s["space"].factor if hasattr(s["space"], "factor") else 1.0,
+        lambda s: setattr(s["space"], "factor", 5.0),
+    ),
+    "an attribute with a default": (
+        lambda s: getattr(s["space"], "factor", 1.0), lambda s: setattr(s["space"], "factor", 5.0)
+    ),
+    "an attribute tried": (lambda s: tried(s["space"]), lambda s: setattr(s["space"], "factor", 5.0)),
+    "an attribute in the place of one made up": (
+        lambda s: s["config"].unheard, lambda s: setattr(s["config"], "unheard", 5.0)
     ),
     "an entry of vars": (lambda s: vars(s["space"])["rate"], lambda s: setattr(s["space"], "rate", 5.0)),
 }  # fmt: skip

@@ -43,6 +43,8 @@ _QUIET = sys.stdlib_module_names - {"__main__"} | _LIBRARIES
 their functions read is."""
 _BY_NAME = frozenset({"getattr", "hasattr", "vars", "globals", "attrgetter", "__dict__"})
 """Where code names one of these, its texts may be names of attributes or of globals."""
+_DOUBTING = frozenset({"getattr", "hasattr", "AttributeError"})
+"""Where code names one of these, it goes on where an attribute is missing."""
 _ELSEWHERE = frozenset(
     {
         "__init__", "__new__", "__del__", "__init_subclass__", "__setattr__", "__delattr__",
@@ -282,7 +284,8 @@ def observe(*values: Any, exempt: Mapping[int, Any] = MappingProxyType({})) -> E
     seen: dict[int, Any] = {}
     generators: list[Any] = []
     attributes: set[str] = set()
-    spaces: list[tuple[list[Any], set[str]]] = []
+    doubted: set[str] = set()
+    spaces: list[tuple[list[Any], set[tuple[str, bool]]]] = []
     pending = list(values)
     while pending:
         value = pending.pop()
@@ -328,19 +331,22 @@ def observe(*values: Any, exempt: Mapping[int, Any] = MappingProxyType({})) -> E
                             names.append((value.__globals__.get, name, found))
                         pending.append(found)
                     attributes |= loaded[1]
+                    doubted |= loaded[2]
         if not pending:
             # Only attributes that some function loads matter; what they hold may hold more.
+            wanted = {(name, name in doubted) for name in attributes}
             for chain, known in spaces:
-                for name in attributes - known:
+                made_up = any("__getattr__" in space for space in chain)
+                for name, in_doubt in wanted - known:
                     held = [space.get(name, _MISSING) for space in chain]
-                    while held and held[-1] is _MISSING:
+                    while held and held[-1] is _MISSING and not (in_doubt or made_up):
                         held.pop()
                     # Also where it is missing: there it would come before the one that is found.
                     names += [
                         (space.get, name, one) for space, one in zip(chain, held, strict=False)
                     ]
                     pending += held
-                known |= attributes
+                known |= wanted
     if "random" in attributes or id(sys.modules.get("numpy.random")) in seen:
         generators += global_generators()
     skipped = {key: value for key, value in exempt.items() if seen.get(key) is value}
@@ -462,10 +468,14 @@ def _is_installed(package: str) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _loaded(code: CodeType) -> tuple[frozenset[str], frozenset[str]]:
-    """The globals and the attributes that code loads, nested functions' included."""
+def _loaded(code: CodeType) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """The globals and the attributes that code loads, nested functions' included.
+
+    Last, those of the attributes that it may go on without.
+    """
     names: set[str] = set()
     attributes: set[str] = set()
+    doubted: set[str] = set()
     for step in dis.get_instructions(code):
         if step.opname in _GLOBALS:
             names.add(step.argval)
@@ -480,7 +490,10 @@ def _loaded(code: CodeType) -> tuple[frozenset[str], frozenset[str]]:
             more = _loaded(constant)
             names |= more[0]
             attributes |= more[1]
-    return frozenset(names), frozenset(attributes)
+            doubted |= more[2]
+    if not _DOUBTING.isdisjoint(code.co_names):
+        doubted |= attributes
+    return frozenset(names), frozenset(attributes), frozenset(doubted)
 
 
 _GLOBALS = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
