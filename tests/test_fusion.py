@@ -195,6 +195,18 @@ def test_rows_are_added_in_numpys_order(shape, axis, dtype):
         assert "blocks.sum_rows" in check(graph, values, cache=4096)
 
 
+@pytest.mark.parametrize("largest", [np.float64(1e308), np.float32(1e38)])
+def test_sums_of_rows_that_overflow_say_so(largest):
+    x = np.full((300, 5), largest)
+    f = fg.jit(lambda x: np.sum(x, axis=0))
+    assert "sum_rows" in fg.source(lambda x: np.sum(x, axis=0), x)
+    for _ in range(3):
+        with pytest.warns(RuntimeWarning, match="overflow encountered in reduce"):
+            assert np.isposinf(f(x)).all()
+        with np.errstate(over="raise"), pytest.raises(FloatingPointError, match="overflow"):
+            f(x)
+
+
 @pytest.mark.parametrize("shape", [(300, 1), (300, 33), (20, 5), (300, 5, 1)])
 def test_other_rows_are_added_by_reductions(shape):
     f = lambda x: np.sum(x * 2.0, axis=0)

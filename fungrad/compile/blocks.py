@@ -104,10 +104,14 @@ def sum_rows(x: Any, start: int, stop: int, out: Any = None) -> Any:
     """``np.add.reduce`` over the axes from ``start`` to ``stop``, behind which there are others.
 
     Both add row after row, starting from 0; but where rows are short, NumPy's reduction takes
-    three times as long to get from one to the next.
+    three times as long to get from one to the next. Of overflow and the like ``np.einsum`` says
+    nothing; so what is not finite is computed again, by what warns or raises as NumPy is told to.
     """
     axes = list(range(x.ndim))
-    return np.einsum(x, axes, axes[:start] + axes[stop:], out=out)
+    result = np.einsum(x, axes, axes[:start] + axes[stop:], out=out)
+    if np.logical_and.reduce(np.isfinite(result), axis=None):
+        return result
+    return np.add.reduce(x, axis=tuple(axes[start:stop]), out=out)
 
 
 def select(mask: Any, x: Any, y: Any, out: Any) -> Any:
