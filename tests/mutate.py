@@ -278,6 +278,14 @@ def _other_tests(records: Iterable[Primitive]) -> Iterator[Trial]:
         for likelihood in test_triangular.LIKELIHOODS:
             test = test_triangular.test_every_matrix_is_factorised_or_inverted_once
             yield Trial("other", partial(test, likelihood))
+    if not names.isdisjoint(("det", "slogdet", "lift")):
+        for n, rank in ((2, 1), (2, 0), (3, 2), (3, 1), (4, 3), (4, 2)):
+            yield Trial(
+                "other", partial(test_linalg.test_determinant_of_singular_matrices, n, rank)
+            )
+        yield Trial("other", test_linalg.test_determinant_of_an_almost_singular_matrix)
+        yield Trial("other", test_linalg.test_determinants_at_the_identity)
+        yield Trial("other", test_linalg.test_slogdet_of_a_singular_matrix_does_not_end_the_others)
     if "lstsq" in names:
         for last in (3.0, 3.0 + 2**-21):
             yield Trial("other", partial(test_linalg.test_least_squares_in_single_precision, last))
