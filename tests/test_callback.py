@@ -250,3 +250,18 @@ def test_announcements():
     for spec in ("float64", np.sin, [object()]):
         with pytest.raises(ArgumentError, match=r"write: fg\.ShapeDtypeStruct\(shape, dtype\)"):
             fg.pure_callback(np.sin, spec, X)
+
+
+def test_operands_that_a_callback_keeps_stay_as_they_were():
+    kept = []
+
+    def keep(a):
+        kept.append(a)
+        return a * 2
+
+    f = lambda x: np.tanh(np.exp(fg.pure_callback(keep, x, x * 3) + 1) * x)
+    x = np.linspace(0.1, 1.0, 40_000)
+    g = fg.jit(f)
+    for _ in range(3):
+        g(x)
+    assert all(np.array_equal(a, x * 3) for a in kept)

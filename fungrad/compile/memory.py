@@ -113,6 +113,8 @@ def plan(graph: Graph, units: Sequence[Unit], dense: Set[Expr]) -> Plan:
             last.update({root.get(arg, arg): len(units) for arg in node.args})
     for output in graph.outputs:
         last[root.get(output, output)] = len(units)
+    seen = _seen(graph, root)
+    reusable = dense - seen
     aliases: dict[Expr, list[Expr]] = defaultdict(list)
     for node in graph.nodes:
         aliases[root[node]].append(node)
@@ -136,7 +138,7 @@ def plan(graph: Graph, units: Sequence[Unit], dense: Set[Expr]) -> Plan:
             kind = _kind(node)
             wanted[kind] -= 1
             written[node] = position
-            fitting = [o for o in ending if o in dense and _owned(o) and _kind(o) == kind]
+            fitting = [o for o in ending if o in reusable and _owned(o) and _kind(o) == kind]
             fitting = [o for o in fitting if o not in taken and _may_overwrite(unit, node, o, root)]
             reused = fitting[0] if fitting else free[kind].pop() if free[kind] else None
             if reused is not None:
@@ -148,12 +150,12 @@ def plan(graph: Graph, units: Sequence[Unit], dense: Set[Expr]) -> Plan:
             views = aliases[owner][1:]  # the first of them is the owner itself
             if owner in taken:
                 drop[position] += views
-            elif owner in dense and _owned(owner) and len(free[kind]) < wanted[kind]:
+            elif owner in reusable and _owned(owner) and len(free[kind]) < wanted[kind]:
                 free[kind].append(owner)
                 drop[position] += views
             else:
                 drop[position] += [owner, *views]
-    return Plan(out, drop, _buffers(out, written, last, len(units), _seen(graph, root)))
+    return Plan(out, drop, _buffers(out, written, last, len(units), seen))
 
 
 def _buffers(
