@@ -47,7 +47,7 @@ LONG = 1 << 12
 """The number of entries from which on choosing by bits is faster than by branches."""
 SHORT, MANY = 16, 1024
 """How long the last axis may be, and how many sums there must be, for adding column by column."""
-TAIL, MANY_ROWS, MOST_AXES = 32, 128, 26
+TAIL, MANY_ROWS, MOST_AXES = 32, 256, 26
 """How long rows may be, and how many there must be, for adding them by ``np.einsum``."""
 
 
