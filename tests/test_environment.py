@@ -6,7 +6,8 @@ import argparse
 import array
 import collections
 import contextvars
-from types import MappingProxyType, SimpleNamespace
+import functools
+from types import FunctionType, MappingProxyType, MethodType, ModuleType, SimpleNamespace
 from unittest.mock import Mock
 
 import attrs
@@ -491,6 +492,31 @@ def test_whatever_holds_a_number(name):
 
 def check(f):
     assert [f(2.0), f(2.0)] == [10.0, 10.0]
+
+
+class Pretender:
+    """What claims to be of any class."""
+
+    def __init__(self, kind):
+        self.kind = kind
+
+    def __getattribute__(self, name):
+        if name == "__class__":
+            return object.__getattribute__(self, "kind")
+        return object.__getattribute__(self, name)
+
+
+KINDS = (FunctionType, ModuleType, MethodType, type, property, staticmethod, functools.partial)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_objects_that_claim_to_be_functions_or_modules(kind):
+    pretender = Pretender(kind)
+    pretender.rate = 1.0
+    f = fg.jit(lambda x: x * pretender.rate)
+    assert [f(2.0), f(2.0)] == [2.0, 2.0]
+    pretender.rate = 5.0
+    check(f)
 
 
 def test_a_global_by_its_name():

@@ -314,7 +314,7 @@ def observe(*values: Any, exempt: Mapping[int, Any] = MappingProxyType({})) -> E
                 names.append((own.get, "__rules__", own["__rules__"]))
             if chain := list(_namespaces(value)):
                 spaces.append((chain, set()))
-            if isinstance(value, FunctionType):
+            if _is(value, FunctionType):
                 held = [_content(cell) for cell in value.__closure__ or ()]
                 pending += [*held, value.__defaults__, value.__kwdefaults__]
                 home = value.__globals__.get("__name__")
@@ -327,7 +327,7 @@ def observe(*values: Any, exempt: Mapping[int, Any] = MappingProxyType({})) -> E
                     loaded = _loaded(value.__code__)
                     for name in loaded[0]:
                         found = value.__globals__.get(name, _MISSING)
-                        if not isinstance(found, ModuleType):
+                        if not _is(found, ModuleType):
                             names.append((value.__globals__.get, name, found))
                         pending.append(found)
                     attributes |= loaded[1]
@@ -353,6 +353,11 @@ def observe(*values: Any, exempt: Mapping[int, Any] = MappingProxyType({})) -> E
     return Environment(tuple(cells), tuple(names), tuple(contents), skipped, tuple(generators))
 
 
+def _is(value: Any, kinds: type | tuple[type, ...]) -> bool:
+    # Not isinstance: an object may claim to be of any class, as mocks do.
+    return issubclass(type(value), kinds)
+
+
 def _current(variable: ContextVar[Any], name: str, default: Any) -> Any:
     return variable.get(None)
 
@@ -366,13 +371,13 @@ def _behind(value: Any) -> Iterator[Any]:
         yield from islice(value, MAX_ENTRIES)
     if not _WRAPPERS.isdisjoint(type(value).__mro__):
         yield from _own(value).values()
-    if isinstance(value, MethodType):
+    if _is(value, MethodType):
         yield from (value.__func__, value.__self__)
-    elif isinstance(value, (staticmethod, classmethod)):
+    elif _is(value, (staticmethod, classmethod)):
         yield value.__func__
-    elif isinstance(value, property):
+    elif _is(value, property):
         yield value.fget
-    elif isinstance(value, partial):
+    elif _is(value, partial):
         yield from (value.func, value.args, value.keywords)
     own = _own(value)
     if "__wrapped__" in own:
@@ -428,13 +433,13 @@ class _Slots:
 
 def _namespaces(value: Any) -> Iterator[Any]:
     """Where the attributes of an object, a class or a module of the user's are."""
-    if isinstance(value, FunctionType):
+    if _is(value, FunctionType):
         return
-    if isinstance(value, ModuleType):
+    if _is(value, ModuleType):
         if not _is_quiet(value.__name__):
             yield vars(value)
         return
-    if not isinstance(value, type):
+    if not _is(value, type):
         if str(type(value).__module__).partition(".")[0] in _LIBRARIES:
             return
         own = _own(value)
@@ -450,7 +455,7 @@ def _namespaces(value: Any) -> Iterator[Any]:
         }
         if members:
             yield _Slots(value, members)
-    for base in (value if isinstance(value, type) else type(value)).__mro__:
+    for base in (value if _is(value, type) else type(value)).__mro__:
         if not _is_quiet(base.__module__) and base is not object:
             yield vars(base)
 
