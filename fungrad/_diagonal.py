@@ -120,7 +120,7 @@ def _times(trace: Rewrite, one: Scaled, other: Expr, divides: bool = False) -> S
     shape, factor = one.base.aval.shape, trace.tracer(other)
     if not _broadcasts(other.aval.shape, shape) or other.aval.size >= one.base.aval.size:
         return None
-    if one.is_diagonal and other.aval.ndim > 1:
+    if one.is_diagonal and other.aval.ndim:  # one number or one for each entry of the diagonal
         factor = factor.reshape((other.aval.size,) if other.aval.size > 1 else ())
     if not divides:
         return Scaled(one.base, factor if _is_one(one.scale) else one.scale * factor)

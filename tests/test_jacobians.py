@@ -352,3 +352,23 @@ def test_mistakes(name):
     call, error, message = MISTAKES[name]
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_factor_of_one_entry_scales_a_whole_diagonal():
+    """It has an axis, and the diagonal is longer."""
+    programs = (
+        lambda a, b: np.sum(np.tanh(np.tanh(b * a) @ (b * a))),
+        lambda a, b: np.tanh(np.sum(b * a)) + np.mean(np.sin(np.tanh(b * a))),
+    )
+    a, b = np.array([0.7]), np.array([0.3, -1.1])
+    for f in programs:
+        (aa, ab), (ba, bb) = fg.hessian(f, (0, 1))(a, b)
+        slopes = fg.grad(f, (0, 1))
+        for column, step in enumerate(1e-5 * np.eye(2)):
+            ahead, behind = slopes(a, b + step), slopes(a, b - step)
+            assert_allclose(ab[:, column], (ahead[0] - behind[0]) / 2e-5, rtol=1e-8)
+            assert_allclose(bb[:, column], (ahead[1] - behind[1]) / 2e-5, rtol=1e-8)
+        assert_allclose(ba, ab.T, rtol=1e-14)
+        assert_allclose(
+            aa, (slopes(a + 1e-5, b)[0] - slopes(a - 1e-5, b)[0])[None] / 2e-5, rtol=1e-8
+        )
