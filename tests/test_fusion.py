@@ -365,3 +365,20 @@ def test_a_failing_block_leaves_nothing_behind():
         with pytest.raises(KeyboardInterrupt):
             blocks.spread(work, blocks.rows(40, 10), (out,), threads)
     assert not blocks._workers.busy
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("n", [100, 5000, 300_000])
+def test_true_is_every_byte_but_zero(n, dtype):
+    """An image's mask of 0 and 255, seen as booleans, and what is made of it."""
+    mask = (np.arange(n) % 2 * 255).astype(np.uint8).view(bool)
+    x = np.linspace(-1, 1, n, dtype=dtype)
+    for f in (
+        lambda m, x: np.where(m, x, 0.0),
+        lambda m, x: np.where(m[::-1], np.tanh(x) * 2 + 1, x),
+        lambda m, x: np.where(~m, np.exp(x), x * x) - 1,
+        lambda m, x: np.where(m & (x > 0), np.exp(x), x * x) - 1,
+    ):
+        want, g = f(mask, x), fg.jit(f)
+        for _ in range(3):
+            same_bits(g(mask, x), want, "a mask")

@@ -157,13 +157,19 @@ def is_choice(node: Expr) -> bool:
     dtype = node.aval.dtype
     return (
         node.primitive in (elementwise.where, masked)
-        and node.args[0].aval.dtype == np.bool_
-        and not isinstance(node.args[0], Literal)
+        and _is_made(node.args[0])
         and dtype.kind == "f"
         and dtype.itemsize in (4, 8)
         and all(arg.aval.dtype == dtype or _is_number(arg, dtype) for arg in node.args[1:])
         and not all(map(_is_zero, node.args[1:]))
     )
+
+
+def _is_made(mask: Expr) -> bool:
+    """Whether a ufunc made the mask: the bytes of users' booleans may be others than 0 and 1."""
+    while mask.primitive is not None and mask.primitive.view:
+        mask = mask.args[0]
+    return mask.aval.dtype == np.bool_ and is_ufunc(mask)
 
 
 def is_long_choice(node: Expr) -> bool:
