@@ -66,11 +66,12 @@ def total(sums: Any, length: int, limit: int) -> Any:
     return sum(others, first)
 
 
-def _chunks(length: int) -> list[tuple[int, int]]:
+@lru_cache(maxsize=32)
+def _chunks(length: int) -> tuple[tuple[int, int], ...]:
     """What NumPy sums one after the other: below version 2.3 as many entries as fill its buffer."""
     if tuple(map(int, np.__version__.split(".")[:2])) >= (2, 3):
-        return [(0, length)]
-    return [(start, min(start + 8192, length)) for start in range(0, length, 8192)]
+        return ((0, length),)
+    return tuple([(start, min(start + 8192, length)) for start in range(0, length, 8192)])
 
 
 def _middle(start: int, stop: int) -> int:
