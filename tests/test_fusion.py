@@ -382,3 +382,14 @@ def test_true_is_every_byte_but_zero(n, dtype):
         want, g = f(mask, x), fg.jit(f)
         for _ in range(3):
             same_bits(g(mask, x), want, "a mask")
+
+
+def test_a_long_operation_that_is_alone_runs_in_large_blocks():
+    x = np.linspace(-1, 1, fuse.ALONE + 3)
+    assert "def g0(blocks, " in fg.source(np.exp, x)
+    assert "def g0(blocks, " not in fg.source(np.exp, x[:-4])
+    g = fg.jit(np.exp)
+    for threads in (1, 3):
+        with fg.config(threads=threads):
+            for _ in range(3):
+                same_bits(g(x), np.exp(x), f"{threads} threads")

@@ -30,6 +30,8 @@ MOST_ROWS = 16384
 """How many rows a block has at most."""
 WORTHWHILE = 1 << 14
 """The number of entries from which on a value may be worth cutting."""
+ALONE = 1 << 20
+"""From how many entries on a single operation is: it gains nothing but threads."""
 SHORTEST = 256
 """How many rows a block may have if sums are cut: NumPy cuts no further than to 128 entries."""
 MAX_GROUPS = 256
@@ -111,9 +113,22 @@ class _Draft:
     needs: int = 0
     """Which groups must be done before, directly or not: a set of bits."""
 
+    @property
+    def alone(self) -> bool:
+        """Whether there is one operation, which has no temporaries to keep in the cache."""
+        return len(self.nodes) - len(self.views) < 2
+
+    def rows(self) -> int:
+        """How many rows a block has at most."""
+        length = max(self.lengths)
+        if self.alone:
+            return max(1, ALONE // 4 * length // self.largest)
+        least = SHORTEST if any(not node.aval.shape for node in self.totals) else 1
+        return max(least, min(CACHE // self.bytes_per_row(), MOST_ROWS))
+
     def pays(self) -> bool:
         """Whether running in blocks is worth the trouble: the cache does not hold all anyway."""
-        if len(self.nodes) - len(self.views) < 2 or self.largest < WORTHWHILE:
+        if self.largest < (ALONE if self.alone else WORTHWHILE):
             return False
         return max(self.lengths) * self.bytes_per_row() > 2 * CACHE
 
@@ -335,14 +350,13 @@ def _arranged(graph: Graph, order: Sequence[Expr], search: _Search) -> list[Unit
     groups: dict[int, Group] = {}
     for draft in {id(draft): draft for draft in of.values()}.values():
         kept = [n for n in draft.nodes if n in outside and n not in draft.views | draft.totals]
-        least = SHORTEST if any(not node.aval.shape for node in draft.totals) else 1
         groups[id(draft)] = Group(
             max(draft.lengths),
             tuple(draft.nodes),
             draft.views,
             draft.totals,
             tuple(kept),
-            max(least, min(CACHE // draft.bytes_per_row(), MOST_ROWS)),
+            draft.rows(),
         )
     # Views that others read, too, are looked at again from outside, when the group is done.
     unit_of: dict[Expr, Unit] = {}
