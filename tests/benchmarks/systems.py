@@ -125,7 +125,8 @@ class Functional(System):
         return function
 
     def _program(self, workload: Workload) -> Any:
-        return lambda *inputs: workload.program(self.np, *inputs)
+        program, np = workload.program, self.np
+        return lambda *inputs: program(np, *inputs)
 
     def value_and_grad(self, workload: Workload, inputs: Any) -> Any:
         """The loss and its derivatives with respect to ``wrt``."""
