@@ -14,6 +14,7 @@ import numpy as np
 from fungrad._aval import Aval, make_aval
 from fungrad._primitive import Primitive, primitive
 from fungrad.ops.creation import arange_like
+from fungrad.ops.examples import all_batched
 from fungrad.ops.matrices import adjoint, triangle
 
 STRIP = 32
@@ -202,11 +203,6 @@ def _thin_vjp(ct: Any, y: Any, diagonal: Any, u: Any, v: Any, inverse: Any) -> t
     return on_diagonal, inside @ v, inside.mT @ u, of_inverse.conj()
 
 
-def _batch(record: Primitive, batched: tuple[bool, ...], size: int, *operands: Any) -> Any:
-    pairs = zip(operands, batched, strict=True)
-    return record(*[x if flag else np.broadcast_to(x, (size, *x.shape)) for x, flag in pairs])
-
-
 def _result_aval(*operands: Aval) -> Aval:
     dtype = np.result_type(*[operand.dtype for operand in operands])
     return make_aval(operands[-1].shape, dtype)
@@ -217,7 +213,9 @@ cholesky_cotangent_p: Primitive = primitive(
     value=cholesky_cotangent,
     aval=_result_aval,
     vjp=_cotangent_vjp,
-    batch=lambda *args: _batch(cholesky_cotangent_p, *args),
+    batch=lambda batched, size, *operands: cholesky_cotangent_p(
+        *all_batched(batched, size, *operands)
+    ),
     fresh=True,
     analytic=False,
 )
@@ -233,7 +231,7 @@ thin_cotangent_p: Primitive = primitive(
     value=thin_cotangent,
     aval=_result_aval,
     vjp=_thin_vjp,
-    batch=lambda *args: _batch(thin_cotangent_p, *args),
+    batch=lambda batched, size, *operands: thin_cotangent_p(*all_batched(batched, size, *operands)),
     fresh=True,
     analytic=False,
 )
