@@ -22,7 +22,20 @@ from fungrad.errors import NonFiniteError
 def as_operand(value: Any) -> Any:
     """A Python number as the NumPy scalar that programs compute with; arrays as they are."""
     dtype = SCALAR_TYPES.get(type(value))
-    return value if dtype is None else dtype.type(value)
+    if dtype is None:
+        return value
+    try:
+        return dtype.type(value)
+    except OverflowError:
+        raise too_large() from None
+
+
+def too_large() -> OverflowError:
+    """The error for a Python integer that no program can compute with."""
+    return OverflowError(
+        "Python int too large: in traced programs Python integers have 64 bits; write: float(n), or "
+        "static_argnums= (static_argnames=) of fg.jit for what is to stay an integer of Python's"
+    )
 
 
 def apply(node: Expr, operands: Sequence[Any]) -> Any:

@@ -121,7 +121,9 @@ def _is_integer(operand: Any) -> bool:
 
 def _unary(ufunc: np.ufunc) -> Any:
     def operate(self: ArrayProtocols) -> Any:
-        return self._bind(answers[ufunc], (self,), {}, self.aval.weak)
+        weak = self.aval.weak
+        integer = answers.get((ufunc, int)) if weak and _is_integer(self) else None
+        return self._bind(integer or answers[ufunc], (self,), {}, weak)
 
     return operate
 

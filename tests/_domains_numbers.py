@@ -13,11 +13,11 @@ from tests._domains import Case, Operand, Row, away_from_zero, integers, within
 def _of_integers(ufunc: np.ufunc) -> Row:
     """The primitive that operators on Python integers reach, on integers that do not overflow."""
 
-    def function(a: Any, b: Any) -> Any:
-        return registry()[f"integer_{ufunc.__name__}"](a, b)
+    def function(*operands: Any) -> Any:
+        return registry()[f"integer_{ufunc.__name__}"](*operands)
 
-    operand = Operand((), integers(1, 9), varies=False)
-    return Row((Case(ufunc.__name__, function, (operand, operand), ufunc),), dtypes=("int64",))
+    operands = (Operand((), integers(1, 9), varies=False),) * ufunc.nin
+    return Row((Case(ufunc.__name__, function, operands, ufunc),), dtypes=("int64",))
 
 
 NUMBERS = {
@@ -33,6 +33,17 @@ NUMBERS = {
     ),
     **{
         f"integer_{u.__name__}": _of_integers(u)
-        for u in (np.add, np.subtract, np.multiply, np.power)
+        for u in (
+            np.add,
+            np.subtract,
+            np.multiply,
+            np.floor_divide,
+            np.remainder,
+            np.left_shift,
+            np.right_shift,
+            np.power,
+            np.negative,
+            np.absolute,
+        )
     },
 }

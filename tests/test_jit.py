@@ -201,6 +201,32 @@ def test_python_integers_do_not_wrap():
             continue
 
 
+@pytest.mark.parametrize(
+    ("f", "n", "error"),
+    [
+        (lambda n: n + 1, 2**63 - 1, OverflowError),
+        (lambda n: n - 1, -(2**63), OverflowError),
+        (lambda n: n * 3, 2**62, OverflowError),  # fits uint64
+        (lambda n: n**2, 2**32 - 1, OverflowError),
+        (lambda n: n // -1, -(2**63), OverflowError),
+        (lambda n: -n, -(2**63), OverflowError),
+        (lambda n: abs(n), -(2**63), OverflowError),
+        (lambda n: n << 1, 2**62, OverflowError),
+        (lambda n: n << 64, 1, OverflowError),
+        (lambda n: n, 2**63, OverflowError),
+        (lambda n: n // 0, 5, ZeroDivisionError),
+        (lambda n: n % 0, 5, ZeroDivisionError),
+        (lambda n: divmod(5, n), 0, ZeroDivisionError),
+        (lambda n: n >> -1, 5, ValueError),
+    ],
+)
+def test_python_integers_beyond_their_bounds(f, n, error):
+    g = fg.jit(f)
+    for _ in range(3):
+        with pytest.raises(error):
+            g(n)
+
+
 def test_static_argnames():
     f, runs = counting(lambda x, n, *, mode="a": x * n + len(mode))
     for options in (
