@@ -10,22 +10,15 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Sequence, Set
-from itertools import accumulate
-from math import prod
-from operator import mul
 
 import attrs
 
 from fungrad._expr import Expr, Literal
 from fungrad._graph import Graph
-from fungrad.ops.indexing import getitem_p
-from fungrad.ops.reduction import all_p, any_p, max_p, min_p, sum_p
-from fungrad.ops.shape import astype_p, reshape_p
+from fungrad.compile.rows import admissible, by_rows, is_total, largest, lead
 
 CACHE = 1 << 20
 """How many bytes a block may use: what is near to a core of today."""
-LONGEST_ROW = 4096
-"""How many entries a row may have: longer ones are a block each, and leave nothing to gain."""
 MOST_ROWS = 16384
 """How many rows a block has at most."""
 WORTHWHILE = 1 << 14
@@ -36,8 +29,6 @@ SHORTEST = 256
 """How many rows a block may have if sums are cut: NumPy cuts no further than to 128 entries."""
 MAX_GROUPS = 256
 """Beyond, operations run one by one: finding more groups would take longer than linear time."""
-
-ROW_REDUCTIONS = frozenset({sum_p, max_p, min_p, all_p, any_p})
 
 
 @attrs.frozen(eq=False)
@@ -80,11 +71,6 @@ class Group:
 Unit = Expr | Group
 
 
-def lead(shape: Sequence[int], length: int) -> int:
-    """How many leading axes have ``length`` entries together: the fewest that do."""
-    return list(accumulate(shape, mul)).index(length) + 1
-
-
 def units(graph: Graph, order: Sequence[Expr], dense: Set[Expr]) -> list[Unit]:
     """The operations in ``order``, those that go together as groups."""
     if not any(node.aval.size >= WORTHWHILE for node in order):
@@ -92,7 +78,7 @@ def units(graph: Graph, order: Sequence[Expr], dense: Set[Expr]) -> list[Unit]:
     cuts = {node: admissible(node, dense) for node in order}
     # A group pays only with a long member, and has a number of rows into which all can be cut.
     long = {
-        n for node, (lengths, _) in cuts.items() if _largest(node) >= WORTHWHILE for n in lengths
+        n for node, (lengths, _) in cuts.items() if largest(node) >= WORTHWHILE for n in lengths
     }
     search = _Search()
     for node, (lengths, view) in cuts.items():
@@ -167,7 +153,7 @@ class _Search:
                 common = self._common(node, draft, lengths)
                 if common and self._may_join(node, draft):
                     return self._join(node, draft, common, view)
-            if not view and not _is_total(node) and len(self.drafts) < MAX_GROUPS:
+            if not view and not is_total(node) and len(self.drafts) < MAX_GROUPS:
                 draft = _Draft(len(self.drafts), lengths)
                 self.drafts.append(draft)
                 return self._join(node, draft, lengths, view)
@@ -176,7 +162,7 @@ class _Search:
 
     def _candidates(self, node: Expr, view: bool) -> Iterator[_Draft]:
         found = {id(d): d for d in (self.of.get(arg) for arg in reversed(node.args)) if d}
-        if not (view or _is_total(node)):
+        if not (view or is_total(node)):
             for arg in node.args:
                 sharing = self._readers.get(arg)
                 if sharing is not None:
@@ -187,16 +173,16 @@ class _Search:
         """The numbers of rows that suit both: members are read row by row, never as a whole."""
         members = [arg for arg in node.args if self.of.get(arg) is draft]
         common = draft.lengths & lengths
-        if any(not total.aval.shape for total in (*draft.totals, *[node] * _is_total(node))):
-            largest = max(draft.largest, _largest(node))
-            common = {n for n in common if largest == n}
+        if any(not total.aval.shape for total in (*draft.totals, *[node] * is_total(node))):
+            most = max(draft.largest, largest(node))
+            common = {n for n in common if most == n}
         return {n for n in common if all(by_rows(node, arg, n) for arg in members)}
 
     def _may_join(self, node: Expr, draft: _Draft) -> bool:
         """No operand waits for the group to be done."""
         if any(arg in draft.totals for arg in node.args):
             return False
-        if _is_total(node):
+        if is_total(node):
             arg = node.args[0]
             # Rows are added in a scratch array, which a view does not have.
             if self.of.get(arg) is not draft or (node.aval.shape and arg in draft.views):
@@ -227,109 +213,17 @@ class _Search:
 
     def _join(self, node: Expr, draft: _Draft, lengths: Set[int], view: bool) -> None:
         draft.lengths = lengths
-        draft.largest = max(draft.largest, _largest(node))
+        draft.largest = max(draft.largest, largest(node))
         draft.needs |= self._below(node, draft)
         draft.nodes.append(node)
         self.of[node] = draft
         if view:
             draft.views.add(node)
-        if _is_total(node):
+        if is_total(node):
             draft.totals.add(node)
         for arg in node.args:
             if arg.aval.shape:
                 self._readers[arg] = draft
-
-
-# --- which lengths an operation can be cut to ----------------------------------------------------
-
-
-def admissible(node: Expr, dense: Set[Expr]) -> tuple[Set[int], bool]:
-    """The numbers of rows into which ``node`` can be cut, and whether it is a view of its operand.
-
-    Cut so, every row of its value depends on the same row of its operands, and has the same bits.
-    """
-    primitive = node.primitive
-    assert primitive is not None
-    if not node.args or any(arg.aval.dtype.kind not in "biuf" for arg in (node, *node.args)):
-        return frozenset(), False
-    source = node.args[0].aval.shape
-    view = primitive is reshape_p or (primitive is getitem_p and len(node.args) == 1)
-    if primitive.elementwise or primitive is astype_p:
-        if node not in dense or not primitive.fresh:
-            return frozenset(), False
-        lengths = _leading(node.aval.shape, _common_axes(node))
-    elif primitive is reshape_p:
-        lengths = _leading(source, len(source)) & _leading(node.aval.shape, len(node.aval.shape))
-    elif view:
-        index = dict(node.static)["index"]
-        whole = [item == slice(None) for item in index]
-        lengths = _leading(source, (*whole, False).index(False))
-    elif primitive in ROW_REDUCTIONS and node.args[0] in dense:
-        axis = dict(node.static)["axis"]
-        within = _leading(source, min(axis, default=0))
-        lengths = _sum_lengths(node, axis) if _is_total(node) else within
-        if not _exact(node):
-            return frozenset(), False
-    else:
-        return frozenset(), False
-    return frozenset([n for n in lengths if n > 1 and _largest(node) // n <= LONGEST_ROW]), view
-
-
-def by_rows(node: Expr, arg: Expr, length: int) -> bool:
-    """Whether a row of ``node`` needs the same row of ``arg`` only, not all of it."""
-    assert node.primitive is not None
-    if not (node.primitive.elementwise or node.primitive is astype_p):
-        return True
-    shape, own = node.aval.shape, arg.aval.shape
-    axes = lead(shape, length)
-    return len(own) == len(shape) and own[:axes] == shape[:axes]
-
-
-def _largest(node: Expr) -> int:
-    return max(arg.aval.size for arg in (node, *node.args))
-
-
-def _leading(shape: tuple[int, ...], axes: int) -> frozenset[int]:
-    """The numbers of entries of the first axes together, up to ``axes`` of them."""
-    return frozenset(accumulate(shape[:axes], mul)) if 0 not in shape else frozenset()
-
-
-def _common_axes(node: Expr) -> int:
-    """Along how many leading axes every operand has the result's length, or none at all."""
-    shape = node.aval.shape
-    axes = len(shape)
-    for arg in node.args:
-        own = (1,) * (len(shape) - len(arg.aval.shape)) + arg.aval.shape
-        same = next((i for i, n in enumerate(shape) if own[i] != n), len(shape))
-        absent = next((i for i, n in enumerate(own) if n != 1), len(shape))
-        if len(arg.aval.shape) < len(shape):
-            same = 0
-        axes = min(axes, max(same, absent))
-    return axes
-
-
-def _is_total(node: Expr) -> bool:
-    if node.primitive is not sum_p:
-        return False
-    axis = dict(node.static)["axis"]
-    return bool(axis) and axis[0] == 0
-
-
-def _sum_lengths(node: Expr, axis: tuple[int, ...]) -> frozenset[int]:
-    """Sums over the first axes: row after row. Single entries are added in pairs instead."""
-    if axis != tuple(range(len(axis))) or (node.aval.shape and node.aval.size < 2):
-        return frozenset()
-    return frozenset([prod(node.args[0].aval.shape[: len(axis)])])
-
-
-def _exact(node: Expr) -> bool:
-    """Whether NumPy adds without converting, which it does in chunks; integers never round."""
-    source, target = node.args[0].aval.dtype, node.aval.dtype
-    if node.primitive is not sum_p:
-        return True
-    if _is_total(node):
-        return source == target and source.kind in "fiu" and source.itemsize > 2
-    return source.kind in "biu" or (source == target and source.itemsize > 2)
 
 
 # --- the order of the units ----------------------------------------------------------------------

@@ -27,8 +27,9 @@ from fungrad.compile.calls import (
     short_sum,
 )
 from fungrad.compile.constants import Constants, tuple_text
-from fungrad.compile.fuse import ROW_REDUCTIONS, Group, by_rows, lead
+from fungrad.compile.fuse import Group
 from fungrad.compile.pool import side_by_side
+from fungrad.compile.rows import ROW_REDUCTIONS, by_rows, lead
 from fungrad.ops.shape import reshape_p
 
 BUSY = 1 << 20

@@ -19,7 +19,8 @@ from fungrad._expr import Expr, Input, Literal
 from fungrad._graph import Graph
 from fungrad._primitive import item
 from fungrad.compile.calls import is_long_choice, is_ufunc
-from fungrad.compile.fuse import Unit, by_rows
+from fungrad.compile.fuse import Unit
+from fungrad.compile.rows import by_rows
 from fungrad.ops.linear import matmul_p
 from fungrad.ops.shape import broadcast_to_p
 from fungrad.ops.softmax import log_softmax_p, softmax_p
