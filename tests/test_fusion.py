@@ -350,23 +350,6 @@ def test_work_goes_on_without_new_threads(monkeypatch):
         assert_array_equal(f(x), want)
 
 
-def test_a_failing_block_leaves_nothing_behind():
-    calls = []
-
-    def work(share, out):
-        calls.append(len(share))
-        for i, r, _ in share:
-            if i == 2:
-                raise KeyboardInterrupt
-            out[r] = i
-
-    out = np.zeros(40)
-    for threads in (1, 2, 4):
-        with pytest.raises(KeyboardInterrupt):
-            blocks.spread(work, blocks.rows(40, 10), (out,), threads)
-    assert not blocks._workers.busy
-
-
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("n", [100, 5000, 300_000])
 def test_true_is_every_byte_but_zero(n, dtype):

@@ -15,10 +15,12 @@ from __future__ import annotations
 import contextvars
 import os
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from functools import lru_cache
-from itertools import pairwise
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -139,13 +141,13 @@ def select(mask: Any, x: Any, y: Any, out: Any) -> Any:
     return out
 
 
-class _Workers(threading.local):
-    """Whether this thread is one of the pool's; then it does not wait for others of the pool."""
+class _Thread(threading.local):
+    """Whether this thread is one of a pool's; then it does not wait for others of the pool."""
 
-    busy = False
+    of_pool = False
 
 
-_workers = _Workers()
+_thread = _Thread()
 _pools: dict[int, ThreadPoolExecutor] = {}
 _pools_lock = threading.Lock()
 
@@ -161,12 +163,16 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_threads)
 
 
+def _join_pool() -> None:
+    _thread.of_pool = True
+
+
 def _pool(threads: int) -> ThreadPoolExecutor:
     """A pool that starts threads as they are needed, up to that many."""
     with _pools_lock:
         pool = _pools.get(threads)
         if pool is None:
-            pool = _pools[threads] = ThreadPoolExecutor(threads, "fungrad")
+            pool = _pools[threads] = ThreadPoolExecutor(threads, "fungrad", _join_pool)
         return pool
 
 
@@ -175,38 +181,73 @@ def in_turn(work: Callable[..., None], blocks: Sequence[Block], operands: Sequen
     work(blocks, *operands)
 
 
+class _Rest:
+    """The blocks that no thread has begun, in order; each thread takes the next one when it can.
+
+    When one fails, no more are begun, but all before it are: what the first of those that fail
+    raises is what would be raised on one thread.
+    """
+
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        self._blocks = deque(blocks)
+        self._errors: list[tuple[int, BaseException]] = []
+
+    def stop(self) -> None:
+        """Let no block begin any more."""
+        self._blocks.clear()
+
+    def run(self, work: Callable[..., None], operands: Sequence[Any]) -> None:
+        """On one of the threads."""
+        if not self._blocks:
+            return
+        number = -1
+
+        def taken() -> Iterator[Block]:
+            nonlocal number
+            with suppress(IndexError):
+                while True:
+                    block = self._blocks.popleft()
+                    number = block[0]
+                    yield block
+
+        try:
+            work(taken(), *operands)
+        except BaseException as error:
+            self.stop()
+            # Who interrupts wants to be heard, whatever else went wrong.
+            self._errors.append((number if isinstance(error, Exception) else -1, error))
+
+    def check(self) -> None:
+        """Raise what went wrong first."""
+        if self._errors:
+            _, first = min(self._errors, key=itemgetter(0))
+            self._errors.clear()
+            try:
+                raise first
+            finally:
+                del first  # which holds on to this frame, and through it to all arrays
+
+
 def spread(
     work: Callable[..., None], blocks: Sequence[Block], operands: Sequence[Any], threads: int = 1
 ) -> None:
     """``work(some blocks, *operands)`` until all blocks are done, on up to ``threads`` threads."""
-    parts = min(threads, len(blocks))
-    if parts < 2 or _workers.busy:
+    others = min(threads, len(blocks)) - 1
+    if others < 1 or _thread.of_pool:
         work(blocks, *operands)
         return
-    cuts = [len(blocks) * i // parts for i in range(parts + 1)]
-    shares = [blocks[a:b] for a, b in pairwise(cuts)]
-
-    def other(share: Sequence[Block]) -> None:
-        _workers.busy = True
-        try:
-            work(share, *operands)
-        finally:
-            _workers.busy = False
-
+    rest = _Rest(blocks)
     futures = []
     try:
-        for share in shares[1:]:
-            # Each thread works in a copy of the context, where np.errstate lives.
-            context = contextvars.copy_context()
-            futures.append(_pool(threads - 1).submit(context.run, other, share))
-    except RuntimeError:  # the interpreter is shutting down: no new threads
-        pass
-    try:
-        for share in (shares[0], *shares[1 + len(futures) :]):
-            work(share, *operands)
+        with suppress(RuntimeError):  # the interpreter is shutting down: no new threads
+            for _ in range(others):
+                # Each thread works in a copy of the context, where np.errstate lives.
+                context = contextvars.copy_context()
+                futures.append(_pool(threads - 1).submit(context.run, rest.run, work, operands))
+        rest.run(work, operands)
     finally:
+        rest.stop()
         # Nobody may write into the operands once this has returned, not even after an exception.
-        errors = [future.exception() for future in futures]
-    for error in errors:
-        if error is not None:
-            raise error
+        # Who is still waiting for a thread need not come.
+        wait([future for future in futures if not future.cancel()])
+    rest.check()
