@@ -6,7 +6,10 @@ import argparse
 import array
 import collections
 import contextvars
+import dataclasses
 import functools
+import operator
+import sys
 from types import FunctionType, MappingProxyType, MethodType, ModuleType, SimpleNamespace
 from unittest.mock import Mock
 
@@ -517,6 +520,168 @@ def test_objects_that_claim_to_be_functions_or_modules(kind):
     assert [f(2.0), f(2.0)] == [2.0, 2.0]
     pretender.rate = 5.0
     check(f)
+
+
+def test_an_array_that_is_looked_at_last():
+    """Attributes count whatever else is read, in whatever order."""
+    for names in ("ab", "ba"):
+        space = SimpleNamespace(rate=1.0)
+        read = {names[0]: np.ones(2), names[1]: space}
+        code = "a.rate * b" if names == "ba" else "b.rate * a"
+        world = {}
+        exec(f"def outer(a, b):\n    return lambda x: x * {code}", world)
+        f = fg.jit(world["outer"](**read))
+        assert f(2.0).tolist() == [2.0, 2.0]
+        space.rate = 5.0
+        assert f(2.0).tolist() == [10.0, 10.0]
+
+
+class Derived(np.ndarray):
+    """An array with an attribute."""
+
+
+class Made:
+    def __init__(self, x):
+        self.value = x * SCALE
+
+
+@attrs.define
+class MadeByAttrs:
+    x: object
+    value: object = None
+
+    def __attrs_post_init__(self):
+        self.value = self.x * SCALE
+
+
+class New:
+    def __new__(cls, x):
+        return x * SCALE
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda x: Made(x).value, lambda x: MadeByAttrs(x).value, New],
+    ids=["init", "attrs", "new"],
+)
+def test_what_making_an_object_reads(make):
+    f = fg.jit(lambda x: make(x))
+    assert rebound("SCALE", 3.0, lambda: f(1.0)) == (2.0, 3.0)
+
+
+def test_attributes_of_functions_and_of_arrays():
+    def scaled(x):
+        return x * scaled.factor
+
+    scaled.factor = 1.0
+    array_ = np.ones(2).view(Derived)
+    array_.unit = 1.0
+    for f, subject, name in (
+        (fg.jit(scaled), scaled, "factor"),
+        (fg.jit(lambda x: x * array_.unit), array_, "unit"),
+    ):
+        assert f(1.0) == 1.0
+        setattr(subject, name, 5.0)
+        assert f(1.0) == 5.0
+
+
+def test_modules_that_are_imported_while_the_function_runs(monkeypatch):
+    package, module = ModuleType("fg_package"), ModuleType("fg_package.inner")
+    package.inner, package.__path__ = module, []
+    monkeypatch.setitem(sys.modules, "fg_package", package)
+    monkeypatch.setitem(sys.modules, "fg_package.inner", module)
+    texts = (
+        "import fg_package.inner\n    return x * fg_package.inner.rate",
+        "import fg_package.inner as m\n    return x * m.rate",
+        "from fg_package.inner import rate\n    return x * rate",
+        "from fg_package import inner\n    return x * inner.scaled(1.0)",
+        "from . import inner\n    return x * inner.rate",
+        "from .inner import rate\n    return x * rate",
+    )
+    module.scaled = lambda x: x * module.rate
+    for text in texts:
+        module.rate = 1.0
+        world = {"__name__": "fg_package.user", "__package__": "fg_package"}
+        exec(f"def f(x):\n    {text}", world)
+        f = fg.jit(world["f"])
+        assert f(1.0) == 1.0
+        module.rate = 5.0
+        assert f(1.0) == 5.0, text
+
+
+def test_another_module_under_a_name():
+    first, second = ModuleType("first"), ModuleType("second")
+    first.rate, second.rate = 1.0, 5.0
+    world = {"backend": first}
+    exec("def f(x):\n    return x * backend.rate", world)
+    f = fg.jit(world["f"])
+    assert f(1.0) == 1.0
+    world["backend"] = second
+    assert f(1.0) == 5.0
+
+
+@attrs.define(eq=False)
+class Slots:
+    rate: float = 1.0
+
+
+@dataclasses.dataclass(eq=False)
+class Plain:
+    rate: float = 1.0
+
+
+READ_BY_NAME = {
+    "getattr": lambda o, name: getattr(o, name),
+    "an f-string": lambda o, name: getattr(o, f"{name[0]}{name[1:]}"),
+    "map": lambda o, name: sum(map(functools.partial(getattr, o), [name])),
+    "nested": lambda o, name: getattr(getattr(o, name), "real"),  # noqa: B009
+    "dotted": lambda o, name: operator.attrgetter("rate.real")(o),
+    "values": lambda o, name: sum(vars(o).values()),
+    "items": lambda o, name: {**o.__dict__}[name],
+    "fields": lambda o, name: sum(getattr(o, one.name) for one in dataclasses.fields(o)),
+    "asdict": lambda o, name: dataclasses.asdict(o)[name],
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "how"),
+    [(Plain, how) for how in READ_BY_NAME] + [(Slots, how) for how in [*READ_BY_NAME][:5]],
+)
+def test_attributes_that_no_code_names(kind, how):
+    subject, name, read = kind(), "".join(["ra", "te"]), READ_BY_NAME[how]
+    f = fg.jit(lambda x: x * read(subject, name))
+    assert f(1.0) == 1.0
+    subject.rate = 5.0
+    assert f(1.0) == 5.0
+
+
+def test_attributes_that_are_added():
+    space = SimpleNamespace(rate=1.0)
+    f = fg.jit(lambda x: x * sum(vars(space).values()))
+    assert f(1.0) == 1.0
+    space.other = 4.0
+    assert f(1.0) == 5.0
+
+
+def test_a_method_that_no_code_names():
+    class Layer:
+        def forward_train(self, x):
+            return x * RATE
+
+    layer, mode = Layer(), "train"
+    f = fg.jit(lambda x: getattr(layer, f"forward_{mode}")(x))
+    assert rebound("RATE", 5.0, lambda: f(2.0)) == (0.2, 10.0)
+
+
+def test_attributes_that_code_names_are_watched_alone():
+    """What else the object counts does not trace again."""
+    space = SimpleNamespace(rate=1.0, steps=0)
+    f, runs = counting(lambda x: x * getattr(space, "rate", 2.0) if hasattr(space, "rate") else x)
+    f = fg.jit(f)
+    for _ in range(5):
+        assert f(1.0) == 1.0
+        space.steps += 1
+    assert len(runs) == 1
 
 
 def test_a_global_by_its_name():

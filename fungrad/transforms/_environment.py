@@ -8,7 +8,6 @@ and sets among all these, and the contents of arrays. In: functions and objects.
 
 from __future__ import annotations
 
-import dis
 import sys
 from collections import ChainMap, UserDict, UserList, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,7 +19,6 @@ from pathlib import Path
 from types import (
     BuiltinFunctionType,
     CellType,
-    CodeType,
     FunctionType,
     GetSetDescriptorType,
     MappingProxyType,
@@ -36,15 +34,14 @@ import numpy as np
 from fungrad._aval import SCALAR_TYPES, is_array
 from fungrad._intern import bits_key
 from fungrad.transforms._draws import global_generators, is_generator
+from fungrad.transforms._loads import loads_of
 
 _LIBRARIES = frozenset({"numpy", "scipy", "attr", "attrs", "pyrsistent", "fungrad"})
 _QUIET = sys.stdlib_module_names - {"__main__"} | _LIBRARIES
 """Packages whose own globals and attributes are taken as constant; of other installed ones, what
 their functions read is."""
-_BY_NAME = frozenset({"getattr", "hasattr", "vars", "globals", "attrgetter", "__dict__"})
-"""Where code names one of these, its texts may be names of attributes or of globals."""
-_DOUBTING = frozenset({"getattr", "hasattr", "AttributeError"})
-"""Where code names one of these, it goes on where an attribute is missing."""
+_MAKING = ("__init__", "__new__", "__post_init__", "__attrs_post_init__")
+"""Methods that run where code calls a class."""
 _ELSEWHERE = frozenset(
     {
         "__init__", "__new__", "__del__", "__init_subclass__", "__setattr__", "__delattr__",
@@ -69,6 +66,34 @@ MAX_CONTAINERS = 256
 WHOLE = 1 << 12
 """Arrays of at most so many bytes are compared as a whole, larger ones by a sample."""
 _SAMPLE = 64
+
+
+class _Slots:
+    """The slots of an object, as a namespace."""
+
+    def __init__(self, value: Any, members: dict[str, Any]) -> None:
+        self._value, self.members = value, members
+
+    def read(self, names: Sequence[str]) -> Read:
+        """The values of several slots; by one call where the class looks them up as usual."""
+        above = [vars(base) for base in type(self._value).__mro__]
+        found = [next(space[name] for space in above if name in space) for name in names]
+        hooked = any("__getattribute__" in space for space in above[:-1])
+        if not hooked and all(map(is_, found, map(self.members.get, names))):
+            return partial(attrgetter(*names), self._value)
+        return lambda: [self[name] for name in names]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.members[name].__get__(self._value)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.members and self.get(name, _MISSING) is not _MISSING
+
+    def get(self, name: str, default: Any) -> Any:
+        try:
+            return self[name]
+        except (KeyError, AttributeError):
+            return default
 
 
 @attrs.frozen(eq=False)
@@ -123,8 +148,13 @@ def _of_proxy(held: Any) -> list[Any]:
     return [*held.keys(), *held.values()] if count <= MAX_ENTRIES else [count]
 
 
+def _of_slots(held: Any) -> list[Any]:
+    return [held.get(name, _MISSING) for name in held.members]
+
+
 _ENTRIES: dict[type, Callable[[Any], list[Any]]] = {
     dict: _of_dict, list: _of_list, set: _of_set, deque: _of_deque, MappingProxyType: _of_proxy,
+    _Slots: _of_slots,
 }  # fmt: skip
 
 
@@ -285,18 +315,22 @@ def observe(*values: Any, exempt: Mapping[int, Any] = MappingProxyType({})) -> E
     generators: list[Any] = []
     attributes: set[str] = set()
     doubted: set[str] = set()
+    reads_all = False
     spaces: list[tuple[list[Any], set[tuple[str, bool]]]] = []
     pending = list(values)
     while pending:
-        value = pending.pop()
-        if id(value) not in seen and type(value) not in _CLOSED:
+        while pending:
+            value = pending.pop()
+            if id(value) in seen or type(value) in _CLOSED:
+                continue
             seen[id(value)] = value
             kind = type(value)  # not isinstance: an object may claim to be of any class
             if issubclass(kind, np.ndarray):
                 if id(value) not in exempt:
                     contents.append(Stamp.of(value))
-                continue
-            if is_array(value):
+                if kind is np.ndarray:
+                    continue
+            elif is_array(value):
                 continue
             if is_generator(value):
                 generators.append(value)
@@ -324,29 +358,30 @@ def observe(*values: Any, exempt: Mapping[int, Any] = MappingProxyType({})) -> E
                     if value.__kwdefaults__:
                         get = partial(getattr, value)
                         names.append((get, "__kwdefaults__", value.__kwdefaults__))
-                    loaded = _loaded(value.__code__)
-                    for name in loaded[0]:
+                    loaded = loads_of(value.__code__)
+                    pending += _imported(loaded.modules, value.__globals__)
+                    for name in loaded.names:
                         found = value.__globals__.get(name, _MISSING)
-                        if not _is(found, ModuleType):
+                        if not (_is(found, ModuleType) and _is_quiet(found.__name__)):
                             names.append((value.__globals__.get, name, found))
                         pending.append(found)
-                    attributes |= loaded[1]
-                    doubted |= loaded[2]
-        if not pending:
-            # Only attributes that some function loads matter; what they hold may hold more.
-            wanted = {(name, name in doubted) for name in attributes}
-            for chain, known in spaces:
-                made_up = any("__getattr__" in space for space in chain)
-                for name, in_doubt in wanted - known:
-                    held = [space.get(name, _MISSING) for space in chain]
-                    while held and held[-1] is _MISSING and not (in_doubt or made_up):
-                        held.pop()
-                    # Also where it is missing: there it would come before the one that is found.
-                    names += [
-                        (space.get, name, one) for space, one in zip(chain, held, strict=False)
-                    ]
-                    pending += held
-                known |= wanted
+                    attributes |= loaded.attributes
+                    doubted |= loaded.doubted
+                    reads_all |= loaded.reads_all
+        # Only attributes that some function loads matter; what they hold may hold more.
+        wanted = {(name, name in doubted) for name in attributes}
+        for chain, known in spaces:
+            made_up = any("__getattr__" in space for space in chain)
+            for name, in_doubt in wanted - known:
+                held = [space.get(name, _MISSING) for space in chain]
+                while held and held[-1] is _MISSING and not (in_doubt or made_up):
+                    held.pop()
+                # Also where it is missing: there it would come before the one that is found.
+                names += [(space.get, name, one) for space, one in zip(chain, held, strict=False)]
+                pending += held
+            known |= wanted
+            if reads_all:
+                pending += [space for space in chain if id(space) not in seen]
     if "random" in attributes or id(sys.modules.get("numpy.random")) in seen:
         generators += global_generators()
     skipped = {key: value for key, value in exempt.items() if seen.get(key) is value}
@@ -375,6 +410,10 @@ def _behind(value: Any) -> Iterator[Any]:
         yield from (value.__func__, value.__self__)
     elif _is(value, (staticmethod, classmethod)):
         yield value.__func__
+    elif _is(value, type):
+        for base in value.__mro__:
+            if not _is_quiet(base.__module__):
+                yield from map(vars(base).get, _MAKING)
     elif _is(value, property):
         yield value.fget
     elif _is(value, partial):
@@ -403,37 +442,9 @@ def _own(value: Any) -> Any:
         return _NOTHING
 
 
-class _Slots:
-    """The slots of an object, as a namespace."""
-
-    def __init__(self, value: Any, members: dict[str, Any]) -> None:
-        self._value, self._members = value, members
-
-    def read(self, names: Sequence[str]) -> Read:
-        """The values of several slots; by one call where the class looks them up as usual."""
-        above = [vars(base) for base in type(self._value).__mro__]
-        found = [next(space[name] for space in above if name in space) for name in names]
-        hooked = any("__getattribute__" in space for space in above[:-1])
-        if not hooked and all(map(is_, found, map(self._members.get, names))):
-            return partial(attrgetter(*names), self._value)
-        return lambda: [self[name] for name in names]
-
-    def __getitem__(self, name: str) -> Any:
-        return self._members[name].__get__(self._value)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._members and self.get(name, _MISSING) is not _MISSING
-
-    def get(self, name: str, default: Any) -> Any:
-        try:
-            return self[name]
-        except (KeyError, AttributeError):
-            return default
-
-
 def _namespaces(value: Any) -> Iterator[Any]:
     """Where the attributes of an object, a class or a module of the user's are."""
-    if _is(value, FunctionType):
+    if _is(value, FunctionType) and _is_quiet(value.__module__):
         return
     if _is(value, ModuleType):
         if not _is_quiet(value.__name__):
@@ -472,34 +483,14 @@ def _is_installed(package: str) -> bool:
     return any({"site-packages", "dist-packages"} & set(Path(one).parts) for one in places if one)
 
 
-@lru_cache(maxsize=1024)
-def _loaded(code: CodeType) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
-    """The globals and the attributes that code loads, nested functions' included.
-
-    Last, those of the attributes that it may go on without.
-    """
-    names: set[str] = set()
-    attributes: set[str] = set()
-    doubted: set[str] = set()
-    for step in dis.get_instructions(code):
-        if step.opname in _GLOBALS:
-            names.add(step.argval)
-        elif step.opname in _ATTRIBUTES:
-            attributes.add(step.argval)
-    by_name = not _BY_NAME.isdisjoint(code.co_names)
-    for constant in code.co_consts:
-        if by_name and isinstance(constant, str) and constant.isidentifier():
-            attributes.add(constant)
-            names.add(constant)
-        if isinstance(constant, CodeType):
-            more = _loaded(constant)
-            names |= more[0]
-            attributes |= more[1]
-            doubted |= more[2]
-    if not _DOUBTING.isdisjoint(code.co_names):
-        doubted |= attributes
-    return frozenset(names), frozenset(attributes), frozenset(doubted)
-
-
-_GLOBALS = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
-_ATTRIBUTES = frozenset({"LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR"})
+def _imported(modules: Iterable[str], home: Mapping[str, Any]) -> Iterator[Any]:
+    """The modules that a function imports while it runs, by their names there."""
+    package = str(home.get("__package__") or "")
+    while modules:
+        for name in modules:
+            parts = f"{package}.{name}".strip(".").split(".")
+            for count in range(1, len(parts) + 1):
+                yield sys.modules.get(".".join(parts[:count]))
+        if not package:
+            return
+        package = package.rpartition(".")[0]
