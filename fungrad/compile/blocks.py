@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from functools import lru_cache
+from itertools import pairwise
 from operator import itemgetter
 from typing import Any
 
@@ -52,6 +53,13 @@ def rows(length: int, limit: int) -> tuple[Block, ...]:
     return tuple(
         [(i, slice(a, b), b - a) for i, (a, b) in enumerate(zip(starts, stops, strict=True))]
     )
+
+
+@lru_cache(maxsize=32)
+def evenly(length: int, count: int) -> tuple[Block, ...]:
+    """``length`` rows in ``count`` blocks, none of which has more than one row less than others."""
+    cuts = [length * i // count for i in range(count + 1)]
+    return tuple([(i, slice(a, b), b - a) for i, (a, b) in enumerate(pairwise(cuts))])
 
 
 def total(sums: Any, length: int, limit: int) -> Any:
@@ -188,15 +196,14 @@ class _Rest:
     raises is what would be raised on one thread.
     """
 
-    def __init__(self, blocks: Sequence[Block]) -> None:
+    def __init__(
+        self, work: Callable[..., None], blocks: Sequence[Block], operands: Sequence[Any]
+    ) -> None:
+        self._work, self._operands = work, operands
         self._blocks = deque(blocks)
         self._errors: list[tuple[int, BaseException]] = []
 
-    def stop(self) -> None:
-        """Let no block begin any more."""
-        self._blocks.clear()
-
-    def run(self, work: Callable[..., None], operands: Sequence[Any]) -> None:
+    def run(self) -> None:
         """On one of the threads."""
         if not self._blocks:
             return
@@ -211,14 +218,19 @@ class _Rest:
                     yield block
 
         try:
-            work(taken(), *operands)
+            self._work(taken(), *self._operands)
         except BaseException as error:
             self.stop()
             # Who interrupts wants to be heard, whatever else went wrong.
             self._errors.append((number if isinstance(error, Exception) else -1, error))
 
-    def check(self) -> None:
-        """Raise what went wrong first."""
+    def stop(self) -> None:
+        """Let no block begin any more."""
+        self._blocks.clear()
+
+    def finish(self) -> None:
+        """Forget the operands, which threads may hold on to a moment longer; raise the first error."""
+        self._operands = ()
         if self._errors:
             _, first = min(self._errors, key=itemgetter(0))
             self._errors.clear()
@@ -236,18 +248,18 @@ def spread(
     if others < 1 or _thread.of_pool:
         work(blocks, *operands)
         return
-    rest = _Rest(blocks)
+    rest = _Rest(work, blocks, operands)
     futures = []
     try:
         with suppress(RuntimeError):  # the interpreter is shutting down: no new threads
             for _ in range(others):
                 # Each thread works in a copy of the context, where np.errstate lives.
                 context = contextvars.copy_context()
-                futures.append(_pool(threads - 1).submit(context.run, rest.run, work, operands))
-        rest.run(work, operands)
+                futures.append(_pool(threads - 1).submit(context.run, rest.run))
+        rest.run()
     finally:
         rest.stop()
         # Nobody may write into the operands once this has returned, not even after an exception.
         # Who is still waiting for a thread need not come.
         wait([future for future in futures if not future.cancel()])
-    rest.check()
+    rest.finish()

@@ -25,8 +25,10 @@ from fungrad.ops.indexing import (
     scatter_intersection,
     scatter_sum_p,
 )
+from fungrad.ops.linear import matmul_p
 from fungrad.ops.reduction import sum_p
 from fungrad.ops.shape import concatenate_p, reshape_p
+from fungrad.ops.softmax import log_softmax_p, softmax_p
 
 _OPERATORS = {
     elementwise.add: "{0} + {1}",
@@ -49,6 +51,8 @@ SHORT, MANY = 16, 1024
 """How long the last axis may be, and how many sums there must be, for adding column by column."""
 TAIL, MANY_ROWS, MOST_AXES = 32, 256, 26
 """How long rows may be, and how many there must be, for adding them by ``np.einsum``."""
+TAKING_OUT = frozenset({matmul_p, softmax_p, log_softmax_p})
+"""What takes the keyword ``out``, apart from ufuncs."""
 
 
 def is_scalar_arithmetic(node: Expr) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 from fungrad._expr import Expr, Literal
 from fungrad._intern import bits_key
 from fungrad._primitive import kind_of, promoted_dtypes
-from fungrad.compile.blocks import halves, rows
+from fungrad.compile.blocks import Block
 from fungrad.compile.pool import Pool, Spot
 
 BUILTINS = {"__import__": __import__}
@@ -52,11 +52,10 @@ class Constants:
         """The name of a function of ``blocks``."""
         return self._named("k", id(value), value, f"fungrad.compile.blocks.{value.__name__}")
 
-    def blocks(self, summed: bool, length: int, limit: int) -> str:
-        """The name of a list of blocks, cut so that their sums can be added or anyhow."""
-        cut = halves if summed else rows
+    def blocks(self, cut: Callable[[int, int], Sequence[Block]], length: int, limit: int) -> str:
+        """The name of ``cut(length, limit)``, a list of blocks."""
         pieces = cut(length, limit)
-        note = f"{len(pieces)} blocks of up to {limit} of {length} rows"
+        note = f"{len(pieces)} blocks of up to {max([n for _, _, n in pieces])} of {length} rows"
         text = self._named("c", ("blocks", cut, length, limit), pieces, note)
         self.origins[text] = (cut, length, limit)
         return text

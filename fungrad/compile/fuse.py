@@ -9,12 +9,13 @@ all rows, whose results leave the group only when it is done.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 
 import attrs
 
 from fungrad._expr import Expr, Literal
 from fungrad._graph import Graph
+from fungrad.compile.blocks import Block, halves, rows
 from fungrad.compile.rows import admissible, by_rows, is_total, largest, lead
 
 CACHE = 1 << 20
@@ -59,9 +60,9 @@ class Group:
         return [arg for arg in args if arg not in inside and not isinstance(arg, Literal)]
 
     @property
-    def flat(self) -> bool:
-        """Whether some total is over every entry, so that blocks are cut for its sake."""
-        return any(not node.aval.shape for node in self.totals)
+    def cut(self) -> Callable[[int, int], Sequence[Block]]:
+        """How blocks are cut: anyhow, or for the sake of totals over every entry."""
+        return halves if any(not node.aval.shape for node in self.totals) else rows
 
     def rest(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """What remains of ``shape`` behind the axes that are the rows."""

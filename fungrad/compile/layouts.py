@@ -71,19 +71,18 @@ _SOLID = frozenset(
 """What is always C-contiguous."""
 
 
+_OF_STACKS = frozenset({cholesky_p, inv_p, solve_p})
+"""What lays out stacks of matrices as products do."""
 _SOLVERS = frozenset(
     {
-        cholesky_p,
         cholesky_cotangent_p,
-        inv_p,
         inverse_p,
         refined_p,
-        solve_p,
         thin_cotangent_p,
         triangular_inverse_p,
     }
 )
-"""What gives single matrices in the order of C, whatever the order of its operands."""
+"""What gives single matrices in the order of C, whatever the order of its operands; so do these."""
 
 
 def _strides(node: Expr, shape: Shape, known: dict[Expr, Strides]) -> Strides | None:
@@ -96,7 +95,7 @@ def _strides(node: Expr, shape: Shape, known: dict[Expr, Strides]) -> Strides | 
         return _of_view(node, shape, known)
     if is_ufunc(node) or primitive is where:
         return _allocated(shape, [_broadcast(arg, shape, known) for arg in node.args])
-    if primitive is matmul_p:
+    if primitive is matmul_p or primitive in _OF_STACKS:
         return _of_product(node, shape, known)
     if primitive in _REDUCTIONS:
         source = known.get(node.args[0])

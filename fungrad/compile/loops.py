@@ -30,10 +30,8 @@ from fungrad.compile.constants import Constants, tuple_text
 from fungrad.compile.fuse import Group
 from fungrad.compile.pool import side_by_side
 from fungrad.compile.rows import ROW_REDUCTIONS, by_rows, lead
+from fungrad.compile.work import BUSY, nanoseconds
 from fungrad.ops.shape import reshape_p
-
-BUSY = 1 << 20
-"""From how many computed entries on other threads are woken: about a millisecond's work."""
 
 Shape = tuple[int, ...]
 Call = Callable[[Expr, Sequence[str], Constants, dict[str, Any]], str]
@@ -43,6 +41,11 @@ Call = Callable[[Expr, Sequence[str], Constants, dict[str, Any]], str]
 def shared(work: Callable[..., None], pieces: Sequence[Any], operands: Sequence[Any]) -> None:
     """``spread`` on as many threads as the settings say."""
     spread(work, pieces, operands, settings().workers)
+
+
+def spread_call(name: str, pieces: str, arguments: list[str], constants: Constants) -> str:
+    """The line that runs the function ``name`` on all blocks, on some threads."""
+    return f"{constants.helper(shared)}({name}, {pieces}, {tuple_text(arguments)})"
 
 
 def loop(
@@ -292,16 +295,15 @@ class _Loop:
     def run(self, name: str) -> str:
         """The line that calls the function."""
         group = self._group
-        pieces = self._constants.blocks(group.flat, group.length, group.rows)
+        pieces = self._constants.blocks(group.cut, group.length, group.rows)
         arguments = [
             text if shape is None else f"{text}.reshape({shape})" for text, shape in self._arguments
         ]
-        entries = sum(node.aval.size for node in group.nodes if node not in group.views)
+        work = sum(nanoseconds(node) for node in group.nodes if node not in group.views)
         in_order = any(node.aval.shape for node in group.totals)  # these add row after row
-        if entries < BUSY or in_order:
+        if work < BUSY or in_order:
             return f"{name}({', '.join([pieces, *arguments])})"
-        share = self._constants.helper(shared)
-        return f"{share}({name}, {pieces}, {tuple_text(arguments)})"
+        return spread_call(name, pieces, arguments, self._constants)
 
 
 def _trimmed(shape: Shape) -> Shape:

@@ -18,12 +18,10 @@ from fungrad._aval import StackAval
 from fungrad._expr import Expr, Input, Literal
 from fungrad._graph import Graph
 from fungrad._primitive import item
-from fungrad.compile.calls import is_long_choice, is_ufunc
+from fungrad.compile.calls import TAKING_OUT, is_long_choice, is_ufunc
 from fungrad.compile.fuse import Unit
 from fungrad.compile.rows import by_rows
-from fungrad.ops.linear import matmul_p
 from fungrad.ops.shape import broadcast_to_p
-from fungrad.ops.softmax import log_softmax_p, softmax_p
 
 COPY, SCALAR, NUMBER, FRESH = ".copy()", "[()]", ".item()", ""
 """What to do with an output before it is handed out, as source text.
@@ -219,7 +217,7 @@ def _takes_out(unit: Unit, dense: Set[Expr]) -> Sequence[Expr]:
         return unit.kept
     primitive, aval = unit.primitive, unit.aval
     assert primitive is not None
-    ufunc = is_ufunc(unit) or primitive in _TAKING_OUT
+    ufunc = is_ufunc(unit) or primitive in TAKING_OUT
     # Complex products round differently where an operand is overwritten.
     fits = (
         (ufunc or is_long_choice(unit))
@@ -229,10 +227,6 @@ def _takes_out(unit: Unit, dense: Set[Expr]) -> Sequence[Expr]:
         and aval.dtype.kind != "c"
     )
     return (unit,) if fits else ()
-
-
-_TAKING_OUT = frozenset({matmul_p, softmax_p, log_softmax_p})
-"""What takes the keyword ``out``, apart from ufuncs."""
 
 
 def _may_overwrite(unit: Unit, node: Expr, owner: Expr, root: dict[Expr, Expr]) -> bool:

@@ -52,7 +52,7 @@ def admissible(node: Expr, dense: Set[Expr]) -> tuple[Set[int], bool]:
         axis = dict(node.static)["axis"]
         within = _leading(source, min(axis, default=0))
         lengths = _sum_lengths(node, axis) if is_total(node) else within
-        if not _exact(node):
+        if not exact(node):
             return frozenset(), False
     else:
         return frozenset(), False
@@ -108,7 +108,7 @@ def _sum_lengths(node: Expr, axis: tuple[int, ...]) -> frozenset[int]:
     return frozenset([prod(node.args[0].aval.shape[: len(axis)])])
 
 
-def _exact(node: Expr) -> bool:
+def exact(node: Expr) -> bool:
     """Whether NumPy adds without converting, which it does in chunks; integers never round."""
     source, target = node.args[0].aval.dtype, node.aval.dtype
     if node.primitive is not sum_p:

@@ -12,10 +12,10 @@ from typing import Any
 
 import attrs
 
-from fungrad._aval import Aval
+from fungrad._aval import Aval, TupleAval
 from fungrad._expr import Expr, Literal
 from fungrad._graph import Graph
-from fungrad.compile.blocks import halves, rows, total
+from fungrad.compile.blocks import evenly, total
 from fungrad.compile.calls import (
     array_of,
     choice,
@@ -26,11 +26,12 @@ from fungrad.compile.calls import (
     stacked_numbers,
     statements,
 )
-from fungrad.compile.constants import Constants
+from fungrad.compile.constants import Constants, tuple_text
+from fungrad.compile.cuts import cut, parts, piecewise
 from fungrad.compile.fuse import Group, units
 from fungrad.compile.hoist import hoist
 from fungrad.compile.layouts import dense_nodes
-from fungrad.compile.loops import loop
+from fungrad.compile.loops import loop, spread_call
 from fungrad.compile.memory import Plan, finishes, plan
 from fungrad.compile.schedule import schedule
 from fungrad.compile.scratch import layout
@@ -149,16 +150,12 @@ class _Writer:
             lines = [f"{name} = {array_of(texts, constants.value(node.aval.dtype))}"]
         else:
             operands = [self._text(node, arg) for arg in node.args]
-            lines = statements(node, name, operands, constants) or []
+            lines = self._in_pieces(node, name, operands)
+            lines = lines or statements(node, name, operands, constants) or []
             if not lines:
-                quick = self._dense.issuperset(node.args) and node.args
-                text = (quick and self._short_sum(node, operands[0])) or expression(
-                    node, operands, constants, dict(node.static)
-                )
-                target = self._target(node)
+                text, target = self._call(node, operands), self._target(node)
                 if is_long_choice(node) and node in self._dense:
-                    shape, dtype = map(constants.value, (node.aval.shape, node.aval.dtype))
-                    target = target or f"np.empty({shape}, {dtype})"
+                    target = target or self._empty(node.aval)
                     text = choice(node, operands, target, constants)
                 elif target is not None:
                     text = f"{text[:-1]}, out={target})"
@@ -168,12 +165,38 @@ class _Writer:
         self._lines += [(line, "") for line in lines[:-1]]
         self._lines.append((lines[-1], _note(node.aval)))
 
+    def _call(self, node: Expr, operands: list[str]) -> str:
+        static = dict(node.static)
+        if node.args and self._dense.issuperset(node.args):
+            text = short_sum(node, operands[0], static.get("axis", ()), self.constants)
+            if text is not None:
+                return text
+        return expression(node, operands, self.constants, static)
+
+    def _in_pieces(self, node: Expr, name: str, operands: list[str]) -> list[str]:
+        """What computes ``node`` on several threads, if that is worth it."""
+        where = cut(node, self._dense)
+        if where is None:
+            return []
+        function, constants = f"g{len(self._functions)}", self.constants
+        call = self._call(node, parts(where))
+        self._functions.append(piecewise(function, node, where, call))
+        if isinstance(node.aval, TupleAval):
+            arrays, values = tuple_text([self._empty(aval) for aval in node.aval.avals]), f"*{name}"
+        else:
+            arrays, values = self._target(node) or self._empty(node.aval), name
+        pieces = constants.blocks(evenly, where.length, where.pieces)
+        run = spread_call(function, pieces, [*operands, values], constants)
+        return [f"{name} = {arrays}", run]
+
+    def _empty(self, aval: Aval) -> str:
+        return f"np.empty({self.constants.value(aval.shape)}, {self.constants.value(aval.dtype)})"
+
     def _group(self, group: Group, dead: list[Expr]) -> None:
         constants, names = self.constants, self._names
-        pieces = (halves if group.flat else rows)(group.length, group.rows)
+        pieces = group.cut(group.length, group.rows)
         for node in (*group.kept, *[n for n in group.nodes if n in group.totals]):
             shape, dtype = constants.value(node.aval.shape), constants.value(node.aval.dtype)
-            target = self._target(node)
             name = f"t{self._numbers[node]}"
             if node in group.totals and not node.aval.shape:
                 name = f"p{self._numbers[node]}"
@@ -181,7 +204,7 @@ class _Writer:
             elif node in group.totals:
                 text = f"np.zeros({shape}, {dtype})"
             else:
-                text = target or f"np.empty({shape}, {dtype})"
+                text = self._target(node) or self._empty(node.aval)
             self._names[node] = name
             self._lines.append((f"{name} = {text}", str(node.aval)))
         reads = set(group.reads)
@@ -196,9 +219,6 @@ class _Writer:
                 sums, names[node] = names[node], name
                 call = f"{add}({sums}, {group.length}, {group.rows})"
                 self._lines.append((f"{name} = {call}", str(node.aval)))
-
-    def _short_sum(self, node: Expr, operand: str) -> str | None:
-        return short_sum(node, operand, dict(node.static).get("axis", ()), self.constants)
 
     def kept_bytes(self) -> int:
         """How much memory stays between calls of what was written: groups take turns."""
