@@ -116,7 +116,7 @@ def stack_aval(element: Aval) -> StackAval:
     key = (StackAval, id(element))
     aval = _avals.get(key)
     if aval is None:
-        aval = _avals.add(key, lambda: StackAval((), np.dtype(object), False, element))
+        aval = _avals.add(key, StackAval((), np.dtype(object), False, element))
     return aval  # type: ignore[return-value]
 
 
@@ -134,7 +134,7 @@ def make_aval(shape: tuple[int, ...], dtype: np.dtype[Any], weak: bool = False) 
         native = dtype if dtype.isnative else dtype.newbyteorder("=")
         if native is not dtype:
             return make_aval(shape, native, weak)
-        aval = _avals.add(key, lambda: Aval(shape, dtype, weak))
+        aval = _avals.add(key, Aval(shape, dtype, weak))
     return aval
 
 

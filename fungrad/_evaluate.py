@@ -7,6 +7,7 @@ runs first calls and answers questions at trace time; ``compile`` produces the s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ import numpy as np
 from fungrad._aval import SCALAR_TYPES, Stack
 from fungrad._config import settings
 from fungrad._expr import Expr, Input, Literal
-from fungrad._graph import Graph, last_uses
+from fungrad._graph import Graph, last_reads
+from fungrad._primitive import Primitive
 from fungrad._provenance import Recording, recording
 from fungrad.errors import NonFiniteError
 
@@ -55,13 +57,50 @@ def interpret(graph: Graph, inputs: Sequence[Any]) -> list[Any]:
     if record is not None:
         return list(record.during(lambda: _watched(graph, inputs, record)))
     values: dict[Expr, Any] = dict(zip(graph.inputs, map(as_operand, inputs), strict=True))
-    last: dict[Expr, int] = graph.memo("last_uses", lambda: last_uses(graph))
-    for position, node in enumerate(graph.nodes):
-        values[node] = apply(node, [_value(arg, values) for arg in node.args])
-        for arg in node.args:
-            if last[arg] == position and arg in values:
-                del values[arg]
+    last: list[list[Expr]] = graph.memo("last_reads", lambda: last_reads(graph))
+    over: dict[Expr, Expr] = graph.memo("overwritten", lambda: _overwritten(graph, last))
+    for node, read in zip(graph.nodes, last, strict=True):
+        target = values[over[node]] if node in over else None
+        if target is not None and target.flags.c_contiguous:  # as the result would be
+            operands = [arg.value if type(arg) is Literal else values[arg] for arg in node.args]
+            values[node] = node.primitive.value(*operands, out=target)  # type: ignore[union-attr]
+            del operands
+        else:
+            values[node] = apply(
+                node, [arg.value if type(arg) is Literal else values[arg] for arg in node.args]
+            )
+        for arg in read:
+            del values[arg]
     return [as_operand(_value(output, values)) for output in graph.outputs]
+
+
+def _overwritten(graph: Graph, last: Sequence[Sequence[Expr]]) -> dict[Expr, Expr]:
+    """The operands over which results are written, as nobody else has them or reads them again."""
+    shared: set[Expr] = set()
+    for node in graph.nodes:
+        if not _is_plain(node.primitive):
+            shared.update(node.args)
+    over: dict[Expr, Expr] = {}
+    for node, read in zip(graph.nodes, last, strict=True):
+        primitive, aval = node.primitive, node.aval
+        assert primitive is not None
+        # Complex products round differently where an operand is overwritten.
+        if not read or not aval.shape or not primitive.elementwise or aval.dtype.kind == "c":
+            continue
+        if isinstance(primitive.value, np.ufunc):
+            for arg in read:
+                if arg.aval is aval and _is_plain(arg.primitive) and arg not in shared:
+                    over[node] = arg
+                    break
+    return over
+
+
+@lru_cache(maxsize=4096)
+def _is_plain(primitive: Primitive | None) -> bool:
+    """Whether NumPy itself computes the value, in memory that is new, and then has no reference."""
+    if primitive is None or not primitive.fresh:
+        return False
+    return isinstance(primitive.value, np.ufunc) or isinstance(primitive.template, str)
 
 
 def _watched(graph: Graph, inputs: Sequence[Any], record: Recording) -> list[Any]:

@@ -63,18 +63,27 @@ def make_input(index: int, aval: Aval) -> Input:
     key = (Input, index, id(aval))
     node = _exprs.get(key)
     if node is None:
-        node = _exprs.add(key, lambda: Input(None, (), (), aval, index))
+        node = _exprs.add(key, Input(None, (), (), aval, index))
     return node  # type: ignore[return-value]
 
 
 def make_literal(value: bool | int | float | complex) -> Literal:
     """The ``Literal`` node of a Python number, told apart by type and by bits."""
+    if type(value) is int or (type(value) is float and value):  # equal ones have equal bits
+        return _frequent_literal(value)
+    return _literal(value)
+
+
+def _literal(value: bool | int | float | complex) -> Literal:
     key = (Literal, bits_key(value))
     node = _exprs.get(key)
     if node is None:
         aval = make_aval((), SCALAR_TYPES[type(value)], True)
-        node = _exprs.add(key, lambda: Literal(None, (), (), aval, value))
+        node = _exprs.add(key, Literal(None, (), (), aval, value))
     return node  # type: ignore[return-value]
+
+
+_frequent_literal = lru_cache(maxsize=256, typed=True)(_literal)
 
 
 def node_key(primitive: Primitive, args: tuple[Expr, ...], static: Static, weak: bool) -> Hashable:
@@ -93,7 +102,7 @@ def add_node(
     key: Hashable, primitive: Primitive, args: tuple[Expr, ...], static: Static, aval: Aval
 ) -> Expr:
     """Intern a node whose key (from ``node_key``) was not found."""
-    return _exprs.add(key, lambda: Expr(primitive, args, static, aval))
+    return _exprs.add(key, Expr(primitive, args, static, aval))
 
 
 def with_args(node: Expr, args: tuple[Expr, ...]) -> Expr:

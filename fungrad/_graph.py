@@ -9,11 +9,10 @@ from __future__ import annotations
 import gc
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import product
 from operator import is_
 from string import ascii_lowercase
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import numpy as np
@@ -23,6 +22,8 @@ from fungrad._expr import Expr, Input, Literal, make_input, with_args
 from fungrad._intern import InternTable
 from fungrad._locks import make_lock
 from fungrad._provenance import recording, stage
+
+T = TypeVar("T")
 
 _UNKNOWN = object()
 _MAX_DERIVED = 64
@@ -51,8 +52,7 @@ class Graph:
         known = self._memo.get(key, _UNKNOWN)
         if known is not _UNKNOWN:
             return known
-        with without_garbage_collection():
-            derived = derive()
+        derived = undisturbed(derive)
         with _kept_lock:
             # Two threads may both derive; they derive the same, and the first one stays.
             derived = self._memo.setdefault(key, derived)
@@ -82,17 +82,18 @@ class Graph:
         return self
 
 
-@contextmanager
-def without_garbage_collection() -> Iterator[None]:
-    """Deriving makes many objects, in no cycles: to search them over and over costs half the time."""
-    if not gc.isenabled():
-        yield
-        return
+def undisturbed(make: Callable[[], T]) -> T:
+    """``make()``, without garbage collection.
+
+    It makes many objects, in no cycles: to search them over and over costs half the time.
+    """
+    enabled = gc.isenabled()
     try:
         gc.disable()
-        yield
+        return make()
     finally:
-        gc.enable()
+        if enabled:
+            gc.enable()
 
 
 _graphs: InternTable[Graph] = InternTable()
@@ -105,7 +106,7 @@ def make_graph(input_avals: Sequence[Aval], outputs: Sequence[Expr]) -> Graph:
     if graph is None:
         inputs = tuple([make_input(i, aval) for i, aval in enumerate(input_avals)])
         nodes = _items_first(topological(outputs))
-        graph = _graphs.add(key, lambda: Graph(inputs, tuple(outputs), nodes))
+        graph = _graphs.add(key, Graph(inputs, tuple(outputs), nodes))
     return graph
 
 
@@ -173,22 +174,28 @@ def cut(sources: Sequence[Expr], outputs: Sequence[Expr]) -> Graph:
     return make_graph(avals, [new.get(output, output) for output in outputs])
 
 
-def last_uses(graph: Graph) -> dict[Expr, int]:
-    """For every argument, the position in ``graph.nodes`` of its last reader.
+def last_reads(graph: Graph) -> list[list[Expr]]:
+    """For every operation, which of its operands nobody reads after it.
 
     Outputs are read at the end, by the caller.
     """
-    last: dict[Expr, int] = {}
-    for position, node in enumerate(graph.nodes):
+    later: set[Expr] = set(graph.outputs)
+    last: list[list[Expr]] = []
+    for node in reversed(graph.nodes):
+        read = []
         for arg in node.args:
-            last[arg] = position
-    for output in graph.outputs:
-        last[output] = len(graph.nodes)
+            if arg not in later and type(arg) is not Literal:
+                later.add(arg)
+                read.append(arg)
+        last.append(read)
+    last.reverse()
     return last
 
 
 def holds_graph(value: Any) -> bool:
     """Whether a static value is a graph, as that of a loop's body, or has one in it."""
+    if type(value) is tuple:
+        return any([type(one) is not int and holds_graph(one) for one in value])
     if value is None or isinstance(value, (int, str, np.dtype)):
         return False  # sooner known than what follows
     if attrs.has(type(value)) and not isinstance(value, Graph):
@@ -206,32 +213,42 @@ _ALWAYS_KEPT = 4
 """The graphs of one call, such as a function's, its gradient's and that one simplified: however long
 they are, the next call finds them."""
 _kept: OrderedDict[int, Graph] = OrderedDict()
+_used: set[int] = set()
+"""Which of them were used since they were put at the end."""
 _kept_nodes = 0
 _kept_lock = make_lock()
 
 
 def _keep(graph: Graph) -> None:
-    """Make ``graph`` the most recently used one; forget the least recently used beyond bounds."""
+    """Keep ``graph`` alive; beyond bounds, forget one that was not used for long.
+
+    That is the oldest one, but those that were used in the meantime have their turn once more.
+    """
     global _kept_nodes
     key = id(graph)
+    if key in _kept:
+        _used.add(key)  # without the lock: most calls come here
+        return
     with _kept_lock:
         if key in _kept:
-            _kept.move_to_end(key)
             return
-        # Python interrupts after calls only: none stands between an entry and its count.
-        size = len(graph.nodes)
-        _kept[key] = graph
-        _kept_nodes += size
-        forgotten = []
-        while len(_kept) > _ALWAYS_KEPT and (
-            len(_kept) > _MAX_KEPT_GRAPHS or _kept_nodes > _MAX_KEPT_NODES
+        new, forgotten = len(graph.nodes), []
+        while len(_kept) >= _ALWAYS_KEPT and (
+            len(_kept) >= _MAX_KEPT_GRAPHS or _kept_nodes + new > _MAX_KEPT_NODES
         ):
             oldest = next(iter(_kept))
+            if oldest in _used:
+                _used.discard(oldest)
+                _kept.move_to_end(oldest)
+                continue
             old = _kept[oldest]
             forgotten.append(old)
+            # Python interrupts after calls only: none stands between an entry and its count.
             size = len(old.nodes)
             del _kept[oldest]
             _kept_nodes -= size
+        _kept[key] = graph
+        _kept_nodes += new
     # `forgotten` dies here, outside the lock: freeing a graph may run arbitrary weakref callbacks.
 
 

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import struct
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from typing import Any, Generic, TypeVar
 from weakref import _remove_dead_weakref  # type: ignore[attr-defined]  # what WeakValueDictionary uses
 
 import numpy as np
-
-from fungrad._locks import make_lock
 
 V = TypeVar("V")
 
@@ -29,14 +27,13 @@ class _Reference(weakref.ref[V]):
 
 
 class InternTable(Generic[V]):
-    """A weak table ``key -> the only value of that key``; safe under threads."""
+    """A weak table ``key -> the only value of that key``; safe under threads, without a lock."""
 
-    __slots__ = ("_forget", "_lock", "_table")
+    __slots__ = ("_forget", "_table")
 
     def __init__(self) -> None:
         table: dict[Hashable, _Reference[V]] = {}
         self._table = table
-        self._lock = make_lock()
 
         def forget(reference: Any) -> None:
             # Not if another value took the key in the meantime; atomic, as a lock here can't be.
@@ -49,17 +46,18 @@ class InternTable(Generic[V]):
         reference = self._table.get(key)
         return None if reference is None else reference()
 
-    def add(self, key: Hashable, make: Callable[[], V]) -> V:
-        """The value of ``key``, made now if no other thread was faster."""
-        fresh = make()
+    def add(self, key: Hashable, fresh: V) -> V:
+        """The value of ``key``: ``fresh``, if no other thread was faster."""
         reference = _Reference(fresh, self._forget)
         reference.key = key
-        with self._lock:
-            value = self.get(key)
-            if value is None:
-                self._table[key] = reference
+        while True:  # each step is atomic
+            known = self._table.setdefault(key, reference)
+            if known is reference:
                 return fresh
-        return value
+            value = known()
+            if value is not None:
+                return value
+            _remove_dead_weakref(self._table, key)
 
     def values(self) -> list[V]:
         """All values that are alive."""

@@ -115,9 +115,15 @@ class Primitive:
 
     def infer(self, args: tuple[Expr, ...], static: Static) -> Aval:
         """The output's aval, after the checks that need the value of a literal."""
-        if self.elementwise:
-            _check_integer_literals(self, args)
-        result = self.aval(*[arg.aval for arg in args], **dict(static))
+        avals = [arg.aval for arg in args]
+        if not self.elementwise:
+            result = self.aval(*avals, **dict(static))
+        else:
+            for arg in args:
+                if type(arg) is Literal:
+                    _check_integer_literals(self, args)
+                    break
+            result = self.aval(*avals)
         if not isinstance(result, Aval):
             raise IncompletePrimitiveError(
                 f"the aval rule of {self.name} gave a {type(result).__name__}; write: the aval of an "
@@ -132,7 +138,8 @@ class Primitive:
 
     def build(self, key: Any, args: tuple[Expr, ...], static: Static, weak: bool) -> Expr:
         """The interned node for ``key``, which the caller looked up in vain."""
-        return add_node(key, self, args, static, self.infer(args, static).with_weak(weak))
+        aval = self.infer(args, static)
+        return add_node(key, self, args, static, aval if aval.weak is weak else aval.with_weak(weak))
 
 
 # --- constructors ----------------------------------------------------------------------------
@@ -288,15 +295,24 @@ def _elementwise_aval(name: str, value: Rule) -> Rule:
 
 def broadcast_shapes(name: str, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
     """The common shape of operands that broadcast, or ``ShapeMismatchError`` with all shapes."""
-    if all(shape == shapes[0] for shape in shapes):
-        return shapes[0]
-    try:
-        return np.broadcast_shapes(*shapes)
-    except ValueError:
-        raise ShapeMismatchError(
-            f"{name}: operands of shapes {' and '.join(map(str, shapes))} do not broadcast; write: "
-            "shapes that agree from the last axis backwards, or have 1 there"
-        ) from None
+    first, *others = shapes
+    for shape in others:
+        if shape != first:
+            break
+    else:
+        return first
+    rank = max(map(len, shapes))
+    common = [1] * rank
+    for shape in shapes:
+        for axis, n in enumerate(shape, rank - len(shape)):
+            if n != 1 != common[axis] != n:
+                raise ShapeMismatchError(
+                    f"{name}: operands of shapes {' and '.join(map(str, shapes))} do not broadcast; "
+                    "write: shapes that agree from the last axis backwards, or have 1 there"
+                )
+            if n != 1:
+                common[axis] = n
+    return tuple(common)
 
 
 _PYTHON_NUMBER = {"i": int, "f": float, "c": complex}

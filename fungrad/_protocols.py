@@ -70,13 +70,16 @@ def _caller() -> str:
     return name
 
 
+_NO_VALUE = np._NoValue
+
+
 def call_answer(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call what answers ``function``, or refuse by name."""
-    implementation = lookup(function)
+    implementation = answers.get(function) or lookup(function)
     if implementation is None:
         raise unsupported(full_name(function))
     if kwargs:
-        kwargs = {k: v for k, v in kwargs.items() if v is not np._NoValue}
+        kwargs = {k: v for k, v in kwargs.items() if v is not _NO_VALUE}
         if kwargs.pop("out", None) is not None:
             raise _out_error(full_name(function))
     try:
@@ -310,11 +313,11 @@ class ArrayProtocols(Symbolic):
 
     @property
     def T(self) -> Any:
-        return call_answer(np.transpose, (self,), {})
+        return answers[np.transpose](self)
 
     @property
     def mT(self) -> Any:
-        return call_answer(np.matrix_transpose, (self,), {})
+        return answers[np.matrix_transpose](self)
 
     @property
     def real(self) -> Any:
@@ -351,8 +354,8 @@ class ArrayProtocols(Symbolic):
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if method == "__call__" and not kwargs:
-            implementation = lookup(ufunc)
-            if isinstance(implementation, Primitive):
+            implementation = answers.get(ufunc) or lookup(ufunc)
+            if type(implementation) is Primitive:
                 return self._bind(implementation, inputs, None)
             if implementation is not None:
                 return implementation(*inputs)

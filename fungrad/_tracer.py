@@ -28,7 +28,7 @@ from fungrad._expr import (
     with_args,
 )
 from fungrad._primitive import ZERO, Primitive, items, kind_of, promoted_dtypes
-from fungrad._protocols import ArrayProtocols
+from fungrad._protocols import ArrayProtocols, call_answer
 from fungrad._provenance import recording
 from fungrad._questions import Question, Read, as_it_is
 from fungrad._snapshot import Snapshot
@@ -261,15 +261,14 @@ _TAKING_LIKE = frozenset(
 class Tracer(ArrayProtocols):
     """The array-like that user code holds: a node, and the trace in which it has a meaning."""
 
-    __slots__ = ("_expr", "_trace")
+    __slots__ = ("_expr", "_trace", "aval")
+
+    aval: Aval
 
     def __init__(self, trace: Trace, expr: Expr) -> None:
         self._trace = trace
         self._expr = expr
-
-    @property
-    def aval(self) -> Aval:
-        return self._expr.aval
+        self.aval = expr.aval
 
     @property
     def owner(self) -> Trace:
@@ -278,8 +277,8 @@ class Tracer(ArrayProtocols):
         return self._trace
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        result = super().__array_function__(func, types, args, kwargs)
-        if func in _TAKING_LIKE and isinstance(result, np.ndarray):
+        result = call_answer(func, args, kwargs)
+        if isinstance(result, np.ndarray) and func in _TAKING_LIKE:
             # np.asarray(a, like=x): the user asks for an array of the kind of x.
             return Tracer(self.owner, self._trace.lift(result))
         return result
@@ -296,7 +295,48 @@ class Tracer(ArrayProtocols):
     def _bind(
         self, primitive: Primitive, operands: tuple[Any, ...], static: Any, weak: bool = False
     ) -> Any:
-        return bind(primitive, operands, static, weak)
+        """``primitive`` applied to operands of which ``self`` is one: a node, as a tracer.
+
+        The result belongs to the innermost trace among the operands'. ``weak`` says that the
+        result is a Python number's equal in type promotion (an operator on weak operands only).
+        """
+        trace, innermost = self._trace, self
+        alone = len(operands) == 1
+        if not alone:
+            for one in operands:
+                if isinstance(one, Tracer):
+                    owner = one._trace
+                    if owner is not trace and owner.serial > trace.serial:
+                        trace, innermost = owner, one
+        if not trace.alive:
+            innermost.check_alive()
+        args = (
+            (self._expr,)
+            if alone
+            else tuple(
+                [
+                    one._expr if isinstance(one, Tracer) and one._trace is trace else trace.lift(one)
+                    for one in operands
+                ]
+            )
+        )
+        pairs = tuple(static.items()) if static else ()
+        key = node_key(primitive, args, pairs, weak)
+        node = find_node(key)
+        if node is None:
+            trace.built += 1
+            if trace.built == MANY_OPERATIONS:
+                trace.hint()
+            promoted = _promote(primitive, trace, args) if primitive.elementwise else args
+            if promoted is args:
+                node = primitive.build(key, args, pairs, weak)
+            else:
+                node = primitive.node(promoted, pairs, weak)
+        if trace.recording is not None:
+            trace.recording.built(node)
+        if isinstance(node.aval, TupleAval):
+            return items_of(trace, node)
+        return Tracer(trace, node)
 
     def _concrete(self, asked: str, leaves: bool, read: Read = as_it_is) -> Any:
         self.check_alive()
@@ -307,49 +347,6 @@ class Tracer(ArrayProtocols):
                 "y]) for a[i] = x, or fg.stop_gradient(x) where the dependence is to be ignored"
             )
         return self._trace.concrete(self._expr, asked, leaves, read)
-
-
-def bind(primitive: Primitive, operands: tuple[Any, ...], static: Any, weak: bool = False) -> Any:
-    """``primitive`` applied to operands of which at least one is a tracer: a node, as a tracer.
-
-    The result belongs to the innermost trace among the operands'. ``weak`` says that the result
-    is a Python number's equal in type promotion (an operator on weak operands only).
-    """
-    trace: Trace | None = None
-    for operand in operands:
-        if isinstance(operand, Tracer):
-            owner = operand._trace
-            if owner is not trace and (trace is None or owner.serial > trace.serial):
-                trace, innermost = owner, operand
-    assert trace is not None
-    if not trace.alive:
-        innermost.check_alive()
-    if len(operands) == 1:
-        args: tuple[Expr, ...] = (innermost._expr,)
-    else:
-        args = tuple(
-            [
-                one._expr if isinstance(one, Tracer) and one._trace is trace else trace.lift(one)
-                for one in operands
-            ]
-        )
-    pairs = tuple(static.items()) if static else ()
-    key = node_key(primitive, args, pairs, weak)
-    node = find_node(key)
-    if node is None:
-        trace.built += 1
-        if trace.built == MANY_OPERATIONS:
-            trace.hint()
-        promoted = _promote(primitive, trace, args) if primitive.elementwise else args
-        if promoted is args:
-            node = primitive.build(key, args, pairs, weak)
-        else:
-            node = primitive.node(promoted, pairs, weak)
-    if trace.recording is not None:
-        trace.recording.built(node)
-    if isinstance(node.aval, TupleAval):
-        return items_of(trace, node)
-    return Tracer(trace, node)
 
 
 def items_of(trace: Trace, node: Expr) -> tuple[Tracer, ...]:

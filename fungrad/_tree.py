@@ -135,7 +135,7 @@ def _intern(key: Any) -> TreeDef:
         num_leaves=sum(child.num_leaves for child in children),
         shallow=all(child is LEAF for child in children),
     )
-    return _treedefs.add(key, lambda: treedef)
+    return _treedefs.add(key, treedef)
 
 
 def _build(node: TreeDef, leaves: Iterator[Any]) -> Any:

@@ -336,6 +336,8 @@ def total(cts: list[Any], order: Mapping[Expr, int] = MappingProxyType({})) -> A
 
     ``order`` says when cotangents were computed, the latest first.
     """
+    if len(cts) == 1:
+        return cts[0]
     parts = [ct for ct in cts if isinstance(ct, Tracer) and is_scattered(ct._expr)]
     if len(parts) > 1:
         rest = [ct for ct in cts if not (isinstance(ct, Tracer) and is_scattered(ct._expr))]

@@ -44,9 +44,15 @@ def finishes(graph: Graph) -> tuple[str, ...]:
     """For every output, how it becomes an array (or scalar) that the caller alone owns."""
 
     def derive() -> tuple[str, ...]:
-        root, taken, result = roots(graph), set[Expr](), []
+        root: dict[Expr, Expr] = {}
+        taken, result = set[Expr](), []
         for out in graph.outputs:
-            owner = root.get(out, out)
+            owner, views = out, []
+            while owner.primitive is not None and owner.primitive.view and owner not in root:
+                views.append(owner)
+                owner = owner.args[0]
+            owner = root.get(owner, owner)
+            root.update(dict.fromkeys(views, owner))
             # A broadcast view repeats memory, so it can't be written to.
             repeats = out.primitive is broadcast_to_p or (owner is not out and _repeats(out))
             shared = owner in taken or not _fresh(owner) or repeats

@@ -10,7 +10,7 @@ import numpy as np
 from fungrad._aval import SCALAR_TYPES
 from fungrad._evaluate import as_operand, interpret
 from fungrad._expr import Expr
-from fungrad._graph import Graph, holds_graph, substitute, without_garbage_collection
+from fungrad._graph import Graph, holds_graph, substitute, undisturbed
 from fungrad._provenance import recording, stage
 from fungrad._simplify import simplify
 from fungrad._tracer import Trace, Tracer
@@ -112,8 +112,8 @@ class Program:
             contiguous = (False,) * len(contiguous)
         compiled = self._compiled.get(contiguous)
         if compiled is None:
-            with without_garbage_collection():
-                compiled = self._compiled[contiguous] = build(self.graph, contiguous)
+            compiled = undisturbed(lambda: build(self.graph, contiguous))
+            self._compiled[contiguous] = compiled
         return compiled
 
 

@@ -191,6 +191,8 @@ cosh = elementwise(np.cosh, lambda y, a: (np.sinh(a),))
 
 def _tanh_derivative(a: Any, order: int) -> Any:
     # 1 - y*y loses relative accuracy for |a| > 5; 1/cosh(a)**2 would cost another transcendental.
+    if order == 1:
+        return 1 - np.square(np.tanh(a))
     y = np.tanh(a)
     return of_sigmoid(order, y, 1 - np.square(y))
 

@@ -19,7 +19,9 @@ def _matmul_aval(a: Aval, b: Aval) -> Aval:
     try:
         if not a.ndim or not b.ndim or inner_a != inner_b:
             raise ValueError
-        batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        batch = a.shape[:-2]
+        if batch != b.shape[:-2]:
+            batch = np.broadcast_shapes(batch, b.shape[:-2])
     except ValueError:
         raise ShapeMismatchError(
             f"matmul: shapes {a.shape} and {b.shape} do not go together; write: a last axis of the "

@@ -147,13 +147,13 @@ def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
     order = list(range(a.ndim))
     i, j = normalize_axis_index(axis1, a.ndim), normalize_axis_index(axis2, a.ndim)
     order[i], order[j] = j, i
-    return a.transpose(order)
+    return transpose(a, tuple(order))
 
 
 @implements(np.matrix_transpose, np.linalg.matrix_transpose)
 def matrix_transpose(x: Any) -> Any:
     """``np.matrix_transpose``, ``x.mT``: the last two axes swapped."""
-    return np.swapaxes(x, -1, -2)
+    return swapaxes(x, -1, -2)
 
 
 @implements(np.moveaxis)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import fungrad as fg
-from fungrad._graph import Graph, without_garbage_collection
+from fungrad._graph import Graph, undisturbed
 from fungrad._simplify import simplify
 from fungrad._vjp import gradient
 from fungrad.compile.source import generate
@@ -59,10 +59,9 @@ def stages(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[int, di
     wrt = tuple(range(len(args)))
     derived = timed("derive", lambda: gradient(traced, wrt, True))
     simple = timed("simplify", lambda: simplify(derived))
-    with without_garbage_collection():  # as programs are compiled
-        flags = (True,) * len(args)
-        text, namespace = timed("write", lambda: generate(simple, flags))
-        timed("compile", lambda: spelled(text, namespace, "program"))
+    flags = (True,) * len(args)
+    text, namespace = undisturbed(lambda: timed("write", lambda: generate(simple, flags)))
+    undisturbed(lambda: timed("compile", lambda: spelled(text, namespace, "program")))
     return len(simple.nodes), seconds
 
 
