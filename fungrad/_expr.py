@@ -90,12 +90,17 @@ def node_key(primitive: Primitive, args: tuple[Expr, ...], static: Static, weak:
     """The intern key. It may hold ids: the node keeps its arguments and its static alive."""
     if static:
         return primitive, weak, static_key(static), *map(id, args)
-    if len(args) == 2:  # most nodes; so it takes half the time
+    count = len(args)
+    if count == 2:  # most nodes; so it takes half the time
         return primitive, weak, (), id(args[0]), id(args[1])
-    return primitive, weak, (), *map(id, args)
+    return (
+        (primitive, weak, (), id(args[0])) if count == 1 else (primitive, weak, (), *map(id, args))
+    )
 
 
 find_node: Callable[[Hashable], Expr | None] = _exprs.get
+find_reference: Callable[[Hashable], Callable[[], Expr | None] | None] = _exprs.references.get
+"""The same one step sooner, for the busiest place: the reference may be dead."""
 
 
 def add_node(

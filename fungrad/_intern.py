@@ -29,11 +29,14 @@ class _Reference(weakref.ref[V]):
 class InternTable(Generic[V]):
     """A weak table ``key -> the only value of that key``; safe under threads, without a lock."""
 
-    __slots__ = ("_forget", "_table")
+    __slots__ = ("_forget", "references")
+
+    references: dict[Hashable, _Reference[V]]
+    """For those who look up very often: what they find may be dead, and is not theirs to change."""
 
     def __init__(self) -> None:
         table: dict[Hashable, _Reference[V]] = {}
-        self._table = table
+        self.references = table
 
         def forget(reference: Any) -> None:
             # Not if another value took the key in the meantime; atomic, as a lock here can't be.
@@ -43,7 +46,7 @@ class InternTable(Generic[V]):
 
     def get(self, key: Hashable) -> V | None:
         """The value of ``key``, if it is known."""
-        reference = self._table.get(key)
+        reference = self.references.get(key)
         return None if reference is None else reference()
 
     def add(self, key: Hashable, fresh: V) -> V:
@@ -51,21 +54,21 @@ class InternTable(Generic[V]):
         reference = _Reference(fresh, self._forget)
         reference.key = key
         while True:  # each step is atomic
-            known = self._table.setdefault(key, reference)
+            known = self.references.setdefault(key, reference)
             if known is reference:
                 return fresh
             value = known()
             if value is not None:
                 return value
-            _remove_dead_weakref(self._table, key)
+            _remove_dead_weakref(self.references, key)
 
     def values(self) -> list[V]:
         """All values that are alive."""
-        values = [reference() for reference in list(self._table.values())]
+        values = [reference() for reference in list(self.references.values())]
         return [value for value in values if value is not None]
 
     def __len__(self) -> int:
-        return len(self._table)
+        return len(self.references)
 
 
 def static_key(static: tuple[tuple[str, Any], ...]) -> Hashable:
@@ -74,7 +77,10 @@ def static_key(static: tuple[tuple[str, Any], ...]) -> Hashable:
     for name, value in static:
         kind = type(value)
         if kind is tuple:
-            value = _tuple_key(value)
+            for item in value:
+                if type(item) is not int:
+                    value = _tuple_key(value)
+                    break
         elif kind is not int and kind is not str and value is not None:
             value = bits_key(value, held=True)
         key += name, value

@@ -139,7 +139,9 @@ class Primitive:
     def build(self, key: Any, args: tuple[Expr, ...], static: Static, weak: bool) -> Expr:
         """The interned node for ``key``, which the caller looked up in vain."""
         aval = self.infer(args, static)
-        return add_node(key, self, args, static, aval if aval.weak is weak else aval.with_weak(weak))
+        return add_node(
+            key, self, args, static, aval if aval.weak is weak else aval.with_weak(weak)
+        )
 
 
 # --- constructors ----------------------------------------------------------------------------

@@ -54,6 +54,10 @@ class Result:
         )
 
 
+_ONE = Result(LEAF, {})
+"""The result that is one traced value."""
+
+
 @attrs.frozen(eq=False, slots=False)
 class Traced:
     """A function turned into a program.
@@ -109,6 +113,11 @@ def trace_flat(
         results: list[Result] = []
         counts: list[int] = []
         for position, out in enumerate(function(trace.tracers())):
+            if type(out) is Tracer:  # most results
+                nodes.append(trace.lift(out))
+                results.append(_ONE)
+                counts.append(1)
+                continue
             passing = SCALAR_TYPES if keep_numbers or position else {}
             leaves, tree = flatten(out)
             opaque: dict[int, Any] = {}

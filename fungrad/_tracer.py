@@ -21,7 +21,7 @@ from fungrad._expr import (
     Expr,
     Input,
     Literal,
-    find_node,
+    find_reference,
     make_input,
     make_literal,
     node_key,
@@ -120,8 +120,8 @@ class Trace:
 
     def tracers(self) -> list[Tracer]:
         """One tracer for each argument."""
-        pairs = enumerate(self.avals[: self.arguments])
-        return [Tracer(self, make_input(i, aval)) for i, aval in pairs]
+        avals = self.avals if len(self.avals) == self.arguments else self.avals[: self.arguments]
+        return [Tracer(self, make_input(i, aval)) for i, aval in enumerate(avals)]
 
     @property
     def captures(self) -> list[Any]:
@@ -149,8 +149,9 @@ class Trace:
 
     def settle(self) -> None:
         """After the run: captures that the function wrote into get the value that it read."""
-        for index in list(self._snapshots):
-            self._settled(index)
+        if self._snapshots:
+            for index in list(self._snapshots):
+                self._settled(index)
 
     def _settled(self, index: int) -> bool:
         """Whether a captured array still is what it was; if not, its copy takes its place."""
@@ -315,14 +316,17 @@ class Tracer(ArrayProtocols):
             if alone
             else tuple(
                 [
-                    one._expr if isinstance(one, Tracer) and one._trace is trace else trace.lift(one)
+                    one._expr
+                    if isinstance(one, Tracer) and one._trace is trace
+                    else trace.lift(one)
                     for one in operands
                 ]
             )
         )
         pairs = tuple(static.items()) if static else ()
         key = node_key(primitive, args, pairs, weak)
-        node = find_node(key)
+        reference = find_reference(key)
+        node = None if reference is None else reference()
         if node is None:
             trace.built += 1
             if trace.built == MANY_OPERATIONS:

@@ -93,10 +93,14 @@ def sum(
     where: Any = True,
 ) -> Any:
     """``np.sum``."""
-    a = only(where, a, 0)
+    if where is not True:
+        a = only(where, a, 0)
     axes = reduced_axes(a, axis)
     target = None if dtype is None else np.dtype(dtype)
-    return started(kept(sum_p(a, axis=axes, dtype=target), a, axes, keepdims), initial, np.add)
+    total = sum_p(a, axis=axes, dtype=target)
+    if keepdims:
+        total = kept(total, a, axes, keepdims)
+    return total if initial is None else started(total, initial, np.add)
 
 
 # --- max, min --------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from fungrad._aval import SCALAR_TYPES, Aval, aval_of
+from fungrad._aval import SCALAR_TYPES, Aval, aval_of, make_aval
 from fungrad._tracer import Tracer
 from fungrad._tree import LEAF, TreeDef, flatten
 from fungrad.errors import (
@@ -133,20 +133,22 @@ def choose(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], argnums: Argnums
 ) -> Chosen:
     """Take the arguments ``argnums`` apart."""
+    if len(args) == 1 and not kwargs and type(argnums) is int and argnums == 0:  # most calls
+        leaves, tree = flatten(args[0])
+        if tree is LEAF:
+            return Chosen(leaves, (0,), (LEAF,), lambda new: function(new[0]))
     single = type(argnums) is int or not isinstance(argnums, Sequence)
     numbers: Any = (argnums,) if single else argnums
     places = [_place(i, len(args), bool(kwargs)) for i in numbers]
     if len(set(places)) != len(places):
         raise ArgumentError(f"argnums={argnums} names an argument twice; write: each one once")
-    leaves: list[Any] = []
+    leaves = []
     trees = []
     for place in places:
         part, tree = flatten(args[place])
         leaves += part
         trees.append(tree)
     structure = tuple(trees)
-    if len(args) == 1 and structure == (LEAF,) and not kwargs:
-        return Chosen(leaves, tuple(places), structure, lambda new: function(new[0]))
 
     def call(new: Sequence[Any]) -> Any:
         complete = list(args)
@@ -181,12 +183,14 @@ def differentiable_avals(
         holomorphic: whether complex derivatives are wanted, so that all leaves must be complex.
         real: whether complex leaves are refused otherwise.
     """
-    others = "lambda x: f(x, n)" if transform in _WITHOUT_ARGNUMS else "argnums="
     avals = []
     for i, leaf in enumerate(chosen.leaves):
-        plain = type(leaf) is np.ndarray
-        aval = aval_of(leaf) if plain else aval_of_leaf(leaf) if is_numeric(leaf) else None
+        if type(leaf) is np.ndarray:
+            aval: Aval | None = make_aval(leaf.shape, leaf.dtype)
+        else:
+            aval = aval_of_leaf(leaf) if is_numeric(leaf) else None
         if aval is None or not aval.inexact:
+            others = "lambda x: f(x, n)" if transform in _WITHOUT_ARGNUMS else "argnums="
             kind = f"an array of dtype {aval.dtype}" if aval and aval.shape else None
             raise NonDifferentiableInputError(
                 f"{transform} needs floating-point (float or complex dtype) leaves to "

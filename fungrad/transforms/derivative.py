@@ -92,15 +92,7 @@ def grad(
         for complex numbers is JAX's; Kreutz-Delgado, The Complex Gradient Operator and the
         CR-Calculus, 2009.
     """
-    derivative = _differentiated(f, argnums, has_aux, holomorphic, with_value=False)
-
-    @explained
-    @wraps(f)
-    def gradient_function(*args: Any, **kwargs: Any) -> Any:
-        _, grads, aux = derivative(args, kwargs)
-        return (grads, aux) if has_aux else grads
-
-    return gradient_function
+    return _differentiated(f, argnums, has_aux, holomorphic, with_value=False)
 
 
 def value_and_grad(
@@ -135,50 +127,42 @@ def value_and_grad(
     References:
         Griewank and Walther, Evaluating Derivatives, 2nd ed., SIAM 2008, section 3.2.
     """
-    derivative = _differentiated(f, argnums, has_aux, holomorphic, with_value=True)
-
-    @explained
-    @wraps(f)
-    def value_and_gradient_function(*args: Any, **kwargs: Any) -> Any:
-        value, grads, aux = derivative(args, kwargs)
-        return ((value, aux) if has_aux else value), grads
-
-    return value_and_gradient_function
+    return _differentiated(f, argnums, has_aux, holomorphic, with_value=True)
 
 
 def _differentiated(
     f: Function, argnums: Argnums, has_aux: bool, holomorphic: bool, with_value: bool
 ) -> Function:
-    """``(args, kwargs) -> (value or None, gradient, aux or None)``."""
     name = "value_and_grad" if with_value else "grad"
     check_function(f, name, argnums)
+    single = hasattr(argnums, "__index__")
 
-    def derivative(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Any]:
+    @explained
+    @wraps(f)
+    def gradient_function(*args: Any, **kwargs: Any) -> Any:
         chosen = choose(f, args, kwargs, argnums)
         avals = differentiable_avals(chosen, name, holomorphic)
-        call = chosen.call
+        call, leaves = chosen.call, chosen.leaves
         traced = trace_flat(
             (lambda leaves: split_aux(call(leaves), True))
             if has_aux
             else (lambda leaves: (call(leaves),)),
             avals,
-            chosen.leaves,
+            leaves,
             True,
         )
         _check_scalar(traced, name, holomorphic)
-        wrt = tuple(range(len(avals)))
-        program = gradient(traced.graph, wrt, with_value)
-        outputs = run(program, [*chosen.leaves, *traced.captures])
+        program = gradient(traced.graph, tuple(range(len(avals))), with_value)
+        outputs = run(program, [*leaves, *traced.captures])
         primals = len(outputs) - len(avals)
-        grads = chosen.regroup(outputs[primals:])
-        value, aux = None, None
-        if has_aux:
-            aux = traced.results[1].rebuild(outputs[primals - traced.counts[1] : primals])
-        if with_value:
-            value = outputs[0]
-        return value, grads[0] if hasattr(argnums, "__index__") else grads, aux
+        regrouped = chosen.regroup(outputs[primals:])
+        grads = regrouped[0] if single else regrouped
+        if not has_aux:
+            return (outputs[0], grads) if with_value else grads
+        aux = traced.results[1].rebuild(outputs[primals - traced.counts[1] : primals])
+        return ((outputs[0], aux), grads) if with_value else (grads, aux)
 
-    return derivative
+    return gradient_function
 
 
 def _check_scalar(traced: Traced, name: str, holomorphic: bool) -> None:
