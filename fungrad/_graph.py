@@ -195,7 +195,7 @@ def last_reads(graph: Graph) -> list[list[Expr]]:
 def holds_graph(value: Any) -> bool:
     """Whether a static value is a graph, as that of a loop's body, or has one in it."""
     if type(value) is tuple:
-        return any([type(one) is not int and holds_graph(one) for one in value])
+        return any(type(one) is not int and holds_graph(one) for one in value)
     if value is None or isinstance(value, (int, str, np.dtype)):
         return False  # sooner known than what follows
     if attrs.has(type(value)) and not isinstance(value, Graph):

@@ -21,7 +21,7 @@ from fungrad.compile.pool import release
 from fungrad.compile.spelling import in_parts, shortened
 from fungrad.extend import elementwise
 from fungrad.ops.elementwise import ZERO
-from tests._checks import check_claims, graph_of
+from tests._checks import LAYOUTS, check_claims, graph_of, plainly, same_bits
 
 source_module = import_module("fungrad.compile.source")
 schedule_module = import_module("fungrad.compile.schedule")
@@ -40,7 +40,7 @@ def interpreted_and_compiled(f, *args):
     graph = simplify(traced.graph)
     values = [np.asarray(value) for value in (*args, *traced.captures)]
     compiled = source_module.build(graph, tuple([v.flags.c_contiguous for v in values]))
-    return interpret(graph, values), compiled(*values)
+    return plainly(graph, values), compiled(*values)
 
 
 TWICE = np.array([2, 2, 0])
@@ -109,6 +109,51 @@ def assert_same(actual, expected):
         assert np.asarray(a).dtype == np.asarray(b).dtype
         assert_array_equal(a, b, strict=isinstance(b, np.ndarray) and b.ndim > 0)
         assert_array_equal(np.signbit(np.real(a)), np.signbit(np.real(b)))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_first_run_writes_over_nothing_that_is_still_read(name, layout):
+    x = LAYOUTS[layout](normal(3, 3))
+    graph, values = graph_of(PROGRAMS[name], [x])
+    before = [np.copy(value) for value in values]
+    got = interpret(graph, values)
+    for a, b in zip(got, plainly(graph, values), strict=True):
+        same_bits(a, b, name)
+    for value, copy in zip(values, before, strict=True):
+        same_bits(value, copy, name)
+
+
+def test_the_first_run_takes_no_more_memory_than_its_live_values():
+    def f(x):
+        y = np.exp(x)
+        return np.tanh(np.sqrt(y + 1) * 2 - 3) / y
+
+    x = np.ones(100_000)
+    graph, values = graph_of(f, [x])
+    interpret(graph, values)
+    tracemalloc.start()
+    interpret(graph, values)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2.1 * x.nbytes  # y, and what is made of it; three without
+
+
+def test_the_first_run_leaves_a_callback_its_arrays():
+    kept = []
+
+    def look(y):
+        kept.append((y, y.copy()))
+        return y + 1
+
+    def f(x):
+        y = np.exp(x)
+        return np.sqrt(y) + fg.pure_callback(look, y, y)
+
+    graph, values = graph_of(f, [np.ones(5)])
+    interpret(graph, values)
+    array, copy = kept[-1]
+    same_bits(array, copy, "kept")
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
