@@ -8,6 +8,7 @@ where a program needs several of one operand, it computes them at once: ``expone
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -26,12 +27,21 @@ BLOCK = 1 << 18
 """How many bytes of rows are computed at a time."""
 
 
+@lru_cache(maxsize=32)
+def _bound(dtype: np.dtype[Any]) -> Any:
+    """What is below can be subtracted from any number of ``dtype`` without overflow."""
+    limits = np.finfo(dtype)
+    return limits.max * limits.eps / 8
+
+
 def _centred(x: Any, axis: Axes, out: Any) -> tuple[Any, Any]:
     """The maximum, and ``x`` minus it; equal infinities have the difference 0.
 
     ``out`` is memory for the difference, if there is any.
     """
     most = np.maximum.reduce(x, axis=axis, keepdims=True, initial=-np.inf)
+    if b"\0" not in np.less(np.absolute(most), _bound(x.dtype)).tobytes():
+        return most, np.asarray(np.subtract(x, most, out=out))
     if np.logical_and.reduce(np.isfinite(most), axis=None):
         with np.errstate(over="ignore"):
             return most, np.asarray(np.subtract(x, most, out=out))
