@@ -29,6 +29,7 @@ from fungrad.ops.linear import matmul_p
 from fungrad.ops.reduction import sum_p
 from fungrad.ops.shape import astype_p
 from fungrad.ops.stacks import stack_zeros
+from fungrad.ops.sums import row_sum_p
 
 Positions = tuple[int, ...]
 KEEP_ZEROS = frozenset(
@@ -42,6 +43,7 @@ KEEP_ZEROS = frozenset(
         real_part,
         imag_part,
         sum_p,
+        row_sum_p,
         matmul_p,
         astype_p,
     }

@@ -21,6 +21,7 @@ from fungrad.ops.elementwise import multiply
 from fungrad.ops.linear import matmul_p
 from fungrad.ops.reduction import sum_p
 from fungrad.ops.shape import reshape_p, transpose_p
+from fungrad.ops.sums import row_sum_p, summed
 
 MANY = 4
 """From how many terms on they are put together."""
@@ -31,6 +32,8 @@ Larger ones must be smaller than their product: until the last term is known the
 """
 LONGEST = 1 << 10
 """Up to how many rows of factors are multiplied at once."""
+
+_SUMS = (sum_p, row_sum_p)
 
 Term = tuple[Any, tuple[Expr, ...], Callable[[list[list[Any]]], Any]]
 """What like terms agree in, the factors of one, and the sum of all by the factors of each."""
@@ -63,9 +66,9 @@ def joined(cts: Sequence[Any], order: Mapping[Expr, int]) -> list[Any]:
 
 def _term(node: Expr) -> Term | None:
     """What kind of term a cotangent is; ``None`` if it stays by itself."""
-    if node.primitive is reshape_p and node.args[0].primitive is sum_p:
+    if node.primitive is reshape_p and node.args[0].primitive in _SUMS:
         node = node.args[0]
-    if node.primitive is sum_p:
+    if node.primitive in _SUMS:
         return _sum(node)
     if node.primitive is matmul_p or node.primitive is multiply:
         return _product(node)
@@ -74,19 +77,20 @@ def _term(node: Expr) -> Term | None:
 
 def _sum(node: Expr) -> Term | None:
     """Of arrays of one shape: they are added first, where that is not more work."""
-    (summed,), static = node.args, dict(node.static)
-    if summed.aval.size > 4 * SMALL:
+    (added,) = node.args
+    axis = dict(node.static).get("axis", (0,))
+    if added.aval.size > 4 * SMALL:
         return None
 
     def total(parts: list[list[Any]]) -> Any:
-        if summed.aval.size > SMALL // 4:
+        if added.aval.size > SMALL // 4:
             whole = reduce(add, parts[0])
         else:  # beside each other, which products with the same factors need as well
-            shape = (len(parts[0]), *summed.aval.shape)
+            shape = (len(parts[0]), *added.aval.shape)
             whole = np.sum(np.concatenate(parts[0]).reshape(shape), axis=0)
-        return np.sum(whole, **static)
+        return summed(whole, axis)
 
-    return (summed.aval, node.static), (summed,), total
+    return (added.aval, axis), (added,), total
 
 
 def _product(node: Expr) -> Term | None:

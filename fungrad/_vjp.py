@@ -27,9 +27,9 @@ from fungrad.errors import CotangentError, UnsupportedFunctionError
 from fungrad.ops.creation import full
 from fungrad.ops.elementwise import multiply, selected
 from fungrad.ops.indexing import is_scattered, scattered
-from fungrad.ops.reduction import sum_p
 from fungrad.ops.shape import astype_p, cast_like
 from fungrad.ops.stacks import stack_add, stack_zeros
+from fungrad.ops.sums import summed
 
 Positions = tuple[int, ...]
 
@@ -427,7 +427,7 @@ def _fit(part: Any, node: Expr, aval: Aval) -> Any:
         extra = part.ndim - aval.ndim
         grown = [i for i, n in enumerate(aval.shape) if n == 1 != part.shape[extra + i]]
         axes = (*range(extra), *[extra + i for i in grown])
-        part = sum_p(part, axis=axes, dtype=None).reshape(aval.shape)
+        part = summed(part, axes).reshape(aval.shape)
     if part.dtype != aval.dtype:
         if part.dtype.kind == "c" and aval.dtype.kind != "c":
             part = np.real(part)

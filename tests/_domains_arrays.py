@@ -13,6 +13,7 @@ from fungrad._tracer import Tracer
 from fungrad.ops.creation import arange_like, eye
 from fungrad.ops.indexing import ARRAY, scatter_add_p, scatter_sum_p
 from fungrad.ops.shape import number_p
+from fungrad.ops.sums import row_sum_p
 from tests._domains import (
     COMPLEX,
     REAL,
@@ -309,6 +310,11 @@ OTHER: dict[str, Row] = {
     "scatter_add": _scatter_rows(),
     "scatter_sum": _scatter_sums(),
     "matmul": Row(MATMUL, definition=_loop_product),
+    "row_sum": Row(tuple(
+        on(str(shape), lambda x: row_sum_p(x, rows=x.shape[0], dtype=x.dtype), shape)
+        for shape in ((3, 2), (1, 4), (7, 3), (2, 1), (3, 0), (0, 2))
+    ), oracle=lambda x: np.sum(x, axis=0), exact=False, dtypes=("float32", "float64"),
+        gradient_dtypes=("float32", "float64")),
     "vecdot": Row(tuple(
         on(f"{a} and {b}", lambda x, y: np.vecdot(x, y), a, b)
         for a, b in (((3,), (3,)), ((2, 3), (3,)), ((2, 3), (2, 3)), ((2, 1, 3), (4, 3)), ((0,), (0,)),

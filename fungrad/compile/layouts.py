@@ -30,6 +30,7 @@ from fungrad.ops.patches import conv_input_p, conv_kernel_p, conv_p, patch_sum_p
 from fungrad.ops.reduction import all_p, any_p, max_p, min_p, sum_p
 from fungrad.ops.shape import astype_p, broadcast_to_p, concatenate_p, reshape_p, transpose_p
 from fungrad.ops.softmax import SHARING, exponentials_p
+from fungrad.ops.sums import row_sum_p
 from fungrad.ops.triangular import cholesky_cotangent_p, thin_cotangent_p, triangular_inverse_p
 
 Shape = tuple[int, ...]
@@ -66,7 +67,16 @@ _KEEPING = frozenset({astype_p, concatenate_p, *SHARING})
 """What is C-contiguous if its operands' axes lie in their order; so are elementwise operations."""
 _REDUCTIONS = frozenset({sum_p, max_p, min_p, any_p, all_p})
 _SOLID = frozenset(
-    {conv_p, conv_input_p, conv_kernel_p, patches_p, patch_sum_p, scatter_add_p, scatter_sum_p}
+    {
+        conv_p,
+        conv_input_p,
+        conv_kernel_p,
+        patches_p,
+        patch_sum_p,
+        row_sum_p,
+        scatter_add_p,
+        scatter_sum_p,
+    }
 )
 """What is always C-contiguous."""
 

@@ -50,6 +50,7 @@ from fungrad.ops import (
     special,
     stacks,
     statistics,
+    sums,
     thin,
     triangular,
 )
@@ -101,6 +102,7 @@ __all__ = [
     "special",
     "stacks",
     "statistics",
+    "sums",
     "thin",
     "triangular",
 ]
