@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import fungrad as fg
-from fungrad.transforms._environment import observe
+from fungrad.transforms._observe import observe
 from tests.test_jit import counting
 
 OPTIONAL = None

@@ -16,7 +16,7 @@ from fungrad._tracer import Tracer
 from fungrad.compile import run
 from fungrad.errors import ArgumentError, StaticArgumentError
 from fungrad.transforms._draws import refusing_draws
-from fungrad.transforms._environment import observe
+from fungrad.transforms._observe import observe
 from fungrad.transforms._programs import UNKNOWN, Programs
 from fungrad.transforms._signature import Call, Statics, call_of, key_of
 

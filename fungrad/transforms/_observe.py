@@ -1,0 +1,261 @@
+"""What a function reads from outside of its arguments, so that ``jit`` sees it change.
+
+Row 9. Closure cells, globals and defaults, of the function and of the Python functions that it reads in
+turn; the attributes that their code loads of the objects among them; the entries of dicts, lists
+and sets among all these, and the contents of arrays. In: functions and objects. Out: an
+``Environment``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import ChainMap, UserDict, UserList
+from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar
+from functools import lru_cache, partial
+from itertools import islice
+from pathlib import Path
+from types import (
+    BuiltinFunctionType,
+    CellType,
+    FunctionType,
+    GetSetDescriptorType,
+    MappingProxyType,
+    MemberDescriptorType,
+    MethodType,
+    ModuleType,
+)
+from typing import Any
+
+import numpy as np
+
+from fungrad._aval import SCALAR_TYPES, is_array
+from fungrad.transforms._contents import (
+    MAX_ENTRIES,
+    MISSING,
+    Contents,
+    Slots,
+    Stamp,
+    is_container,
+)
+from fungrad.transforms._draws import global_generators, is_generator
+from fungrad.transforms._environment import Environment, content_of
+from fungrad.transforms._loads import loads_of
+
+_LIBRARIES = frozenset({"numpy", "scipy", "attr", "attrs", "pyrsistent", "fungrad"})
+_QUIET = sys.stdlib_module_names - {"__main__"} | _LIBRARIES
+"""Packages whose own globals and attributes are taken as constant; of other installed ones, what
+their functions read is."""
+_MAKING = ("__init__", "__new__", "__post_init__", "__attrs_post_init__")
+"""Methods that run where code calls a class."""
+_ELSEWHERE = frozenset(
+    {
+        "__init__", "__new__", "__del__", "__init_subclass__", "__setattr__", "__delattr__",
+        "__repr__", "__str__", "__getstate__", "__setstate__", "__reduce__", "__reduce_ex__",
+    }
+)  # fmt: skip
+"""Methods that make, write, show or store an object: no traced function has results of them."""
+_PLAIN = frozenset({*SCALAR_TYPES, str, bytes, type(None)})
+_CLOSED = _PLAIN | {
+    object,
+    BuiltinFunctionType,
+    MemberDescriptorType,
+    GetSetDescriptorType,
+    np.ufunc,
+}
+"""What has nothing behind it that could change."""
+MAX_CONTAINERS = 256
+"""How many containers one environment watches."""
+
+
+def observe(*values: Any, exempt: Mapping[int, Any] = MappingProxyType({})) -> Environment:
+    """What functions, and callable or plain objects, read now.
+
+    ``exempt``: containers and arrays, by their ``id``, whose contents are not watched.
+    """
+    cells: list[tuple[CellType, Any]] = []
+    names: list[tuple[Any, str, Any]] = []
+    contents: list[Contents | Stamp] = []
+    seen: dict[int, Any] = {}
+    generators: list[Any] = []
+    attributes: set[str] = set()
+    doubted: set[str] = set()
+    reads_all = False
+    spaces: list[tuple[list[Any], set[tuple[str, bool]]]] = []
+    pending = list(values)
+    while pending:
+        while pending:
+            value = pending.pop()
+            if id(value) in seen or type(value) in _CLOSED:
+                continue
+            seen[id(value)] = value
+            kind = type(value)  # not isinstance: an object may claim to be of any class
+            if issubclass(kind, np.ndarray):
+                if id(value) not in exempt:
+                    contents.append(Stamp.of(value))
+                if kind is np.ndarray:
+                    continue
+            elif is_array(value):
+                continue
+            if is_generator(value):
+                generators.append(value)
+            if is_container(kind) and len(contents) < MAX_CONTAINERS:
+                inside = Contents.of(value)
+                pending += inside.held
+                if id(value) not in exempt:
+                    contents.append(inside)
+            pending += _behind(value)
+            if kind is ContextVar:
+                pending.append(value.get(None))
+                names.append((partial(_current, value), "", pending[-1]))
+            own = _own(value)
+            if "__rules__" in own:  # a rule may be stated again
+                names.append((own.get, "__rules__", own["__rules__"]))
+            if chain := list(_namespaces(value)):
+                spaces.append((chain, set()))
+            if _is(value, FunctionType):
+                held = [content_of(cell) for cell in value.__closure__ or ()]
+                pending += [*held, value.__defaults__, value.__kwdefaults__]
+                home = value.__globals__.get("__name__")
+                if not (_is_quiet(home) or _is_installed(str(home).partition(".")[0])):
+                    cells += zip(value.__closure__ or (), held, strict=True)
+                    names.append((partial(getattr, value), "__defaults__", value.__defaults__))
+                    if value.__kwdefaults__:
+                        get = partial(getattr, value)
+                        names.append((get, "__kwdefaults__", value.__kwdefaults__))
+                    loaded = loads_of(value.__code__)
+                    pending += _imported(loaded.modules, value.__globals__)
+                    for name in loaded.names:
+                        found = value.__globals__.get(name, MISSING)
+                        if not (_is(found, ModuleType) and _is_quiet(found.__name__)):
+                            names.append((value.__globals__.get, name, found))
+                        pending.append(found)
+                    attributes |= loaded.attributes
+                    doubted |= loaded.doubted
+                    reads_all |= loaded.reads_all
+        # Only attributes that some function loads matter; what they hold may hold more.
+        wanted = {(name, name in doubted) for name in attributes}
+        for chain, known in spaces:
+            made_up = any("__getattr__" in space for space in chain)
+            for name, in_doubt in wanted - known:
+                held = [space.get(name, MISSING) for space in chain]
+                while held and held[-1] is MISSING and not (in_doubt or made_up):
+                    held.pop()
+                # Also where it is missing: there it would come before the one that is found.
+                names += [(space.get, name, one) for space, one in zip(chain, held, strict=False)]
+                pending += held
+            known |= wanted
+            if reads_all:
+                pending += [space for space in chain if id(space) not in seen]
+    if "random" in attributes or id(sys.modules.get("numpy.random")) in seen:
+        generators += global_generators()
+    skipped = {key: value for key, value in exempt.items() if seen.get(key) is value}
+    return Environment(tuple(cells), tuple(names), tuple(contents), skipped, tuple(generators))
+
+
+def _is(value: Any, kinds: type | tuple[type, ...]) -> bool:
+    # Not isinstance: an object may claim to be of any class, as mocks do.
+    return issubclass(type(value), kinds)
+
+
+def _current(variable: ContextVar[Any], name: str, default: Any) -> Any:
+    return variable.get(None)
+
+
+_WRAPPERS = frozenset({UserDict, UserList, ChainMap})
+
+
+def _behind(value: Any) -> Iterator[Any]:
+    """What is behind a value; by type, for objects may make up any attribute."""
+    if issubclass(type(value), (tuple, frozenset)):
+        yield from islice(value, MAX_ENTRIES)
+    if not _WRAPPERS.isdisjoint(type(value).__mro__):
+        yield from _own(value).values()
+    if _is(value, MethodType):
+        yield from (value.__func__, value.__self__)
+    elif _is(value, (staticmethod, classmethod)):
+        yield value.__func__
+    elif _is(value, type):
+        for base in value.__mro__:
+            if not _is_quiet(base.__module__):
+                yield from map(vars(base).get, _MAKING)
+    elif _is(value, property):
+        yield value.fget
+    elif _is(value, partial):
+        yield from (value.func, value.args, value.keywords)
+    own = _own(value)
+    if "__wrapped__" in own:
+        yield own["__wrapped__"]
+    yield from own.get("__rules__", ())
+    for base in type(value).__mro__:
+        if not _is_quiet(base.__module__):
+            for name, method in vars(base).items():  # calls, operators, look-ups
+                special = name.startswith("__") and name not in _ELSEWHERE
+                if special and isinstance(method, FunctionType):
+                    yield method
+
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+def _own(value: Any) -> Any:
+    if not type(value).__dictoffset__:  # sooner known than by the exception
+        return _NOTHING
+    try:
+        return object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return _NOTHING
+
+
+def _namespaces(value: Any) -> Iterator[Any]:
+    """Where the attributes of an object, a class or a module of the user's are."""
+    if _is(value, FunctionType) and _is_quiet(value.__module__):
+        return
+    if _is(value, ModuleType):
+        if not _is_quiet(value.__name__):
+            yield vars(value)
+        return
+    if not _is(value, type):
+        if str(type(value).__module__).partition(".")[0] in _LIBRARIES:
+            return
+        own = _own(value)
+        if own is not _NOTHING:
+            yield own
+        if _is_quiet(type(value).__module__):
+            return
+        members = {
+            name: member
+            for base in type(value).__mro__
+            for name, member in vars(base).items()
+            if isinstance(member, MemberDescriptorType)
+        }
+        if members:
+            yield Slots(value, members)
+    for base in (value if _is(value, type) else type(value)).__mro__:
+        if not _is_quiet(base.__module__) and base is not object:
+            yield vars(base)
+
+
+def _is_quiet(module: Any) -> bool:
+    return str(module).partition(".")[0] in _QUIET
+
+
+@lru_cache(maxsize=1024)
+def _is_installed(package: str) -> bool:
+    """Whether a package is one of the installed: its code is walked by nobody, it is large."""
+    module = sys.modules.get(package)
+    places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
+    return any({"site-packages", "dist-packages"} & set(Path(one).parts) for one in places if one)
+
+
+def _imported(modules: Iterable[str], home: Mapping[str, Any]) -> Iterator[Any]:
+    """The modules that a function imports while it runs, by their names there."""
+    package = str(home.get("__package__") or "")
+    while modules:
+        for name in modules:
+            parts = f"{package}.{name}".strip(".").split(".")
+            for count in range(1, len(parts) + 1):
+                yield sys.modules.get(".".join(parts[:count]))
+        if not package:
+            return
+        package = package.rpartition(".")[0]
