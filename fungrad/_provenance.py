@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
-from types import CodeType
+from types import CodeType, FrameType
 from typing import Any, TypeVar
 
 from fungrad._config import settings
-from fungrad.errors import innermost, is_ours, locate, user_line
+from fungrad.errors import GENERATED, innermost, is_ours, locate, user_line
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -88,9 +88,16 @@ _stages: set[CodeType] = set()
 
 
 def stage(function: F) -> F:
-    """Mark a function that rewrites or runs programs: what fails below it needs a recording."""
+    """Mark a function that rewrites or runs programs: what fails below it needs a recording.
+
+    So does what fails in a program itself.
+    """
     _stages.add(function.__code__)
     return function
+
+
+def _is_stage(frame: FrameType) -> bool:
+    return frame.f_code in _stages or frame.f_code.co_filename == GENERATED
 
 
 def explained(function: F) -> F:
@@ -126,7 +133,7 @@ def explain(error: Exception, again: Callable[[], Any]) -> None:
     if recording() is not None:
         return  # whoever records locates it
     line, below = innermost(error.__traceback__)
-    if not any(frame.f_code in _stages for frame in below):
+    if not any(map(_is_stage, below)):
         if any(map(is_ours, below)):
             locate(error, line)
         return

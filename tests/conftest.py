@@ -8,6 +8,7 @@ Hypothesis profiles, chosen with ``--hypothesis-profile=NAME`` or the environmen
 """
 
 import os
+from importlib import import_module
 
 import pytest
 from hypothesis import settings
@@ -28,3 +29,11 @@ def pytest_pyfunc_call(pyfuncitem):
         if any(f"'numpy' has no attribute '{name}'" in str(error) for name in NEW_FUNCTIONS):
             pytest.skip(str(error))
         raise
+
+
+@pytest.fixture(params=[None, 0], ids=["cold", "hot"])
+def hotness(request, monkeypatch):
+    """When calls of jitted functions are taken by generated code: as it is, or as soon as possible."""
+    if request.param is not None:
+        for module in ("_programs", "_environment"):
+            monkeypatch.setattr(import_module(f"fungrad.transforms.{module}"), "HOT", request.param)

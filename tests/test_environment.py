@@ -21,6 +21,8 @@ import fungrad as fg
 from fungrad.transforms._observe import observe
 from tests.test_jit import counting
 
+pytestmark = pytest.mark.usefixtures("hotness")
+
 OPTIONAL = None
 SCALE = 2.0
 RATE = 0.1
@@ -80,6 +82,22 @@ def test_a_global_that_was_missing():
         assert f(1.0) == 4.0
     finally:
         globals().pop("LATER", None)
+
+
+def test_a_closure_variable_that_was_missing():
+    def f(x):
+        try:
+            return x * late
+        except NameError:
+            return x
+
+    g = fg.jit(f)
+    for _ in range(4):
+        assert g(1.0) == 1.0
+    late = 5.0
+    assert g(1.0) == 5.0
+    del late
+    assert g(1.0) == 1.0
 
 
 def test_keyword_only_defaults():

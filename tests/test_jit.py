@@ -27,6 +27,7 @@ import fungrad as fg
 
 graph_module = import_module("fungrad._graph")
 programs_module = import_module("fungrad.transforms._programs")
+pytestmark = pytest.mark.usefixtures("hotness")
 
 
 def counting(f):

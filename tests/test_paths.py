@@ -17,6 +17,7 @@ from fungrad.errors import ConcretizationError, PathLimitWarning
 from tests.test_jit import counting
 
 programs_module = import_module("fungrad.transforms._programs")
+pytestmark = pytest.mark.usefixtures("hotness")
 
 
 def programs(jitted):

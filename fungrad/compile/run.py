@@ -92,17 +92,14 @@ class Program:
             graph = self.graph if self._calls else self._given
             self._calls += 1
             return _finished(graph, interpret(graph, values))
-        operands, flags = [], []
-        for value in values:
-            if type(value) is not np.ndarray:
-                value = as_operand(value)
-                flags.append(not isinstance(value, np.ndarray))
-            else:
-                flags.append(value.flags.c_contiguous)
-            operands.append(value)
-        contiguous = tuple(flags)
+        operands = list(map(as_operand, values))
+        contiguous = tuple(map(_is_contiguous, operands))
         compiled = self._compiled.get(contiguous) or self.variant(contiguous)
         return compiled(*operands)
+
+    def compiled(self, operands: Sequence[Any]) -> Callable[..., Sequence[Any]] | None:
+        """What runs for operands like these; ``None`` if it is interpreted as yet."""
+        return self.variant(tuple(map(_is_contiguous, operands))) if self._compiled else None
 
     def variant(self, contiguous: tuple[bool, ...]) -> Callable[..., Sequence[Any]]:
         """The function of the inputs' values, NumPy's, of which some are C-contiguous."""
@@ -115,6 +112,13 @@ class Program:
             compiled = undisturbed(lambda: build(self.graph, contiguous))
             self._compiled[contiguous] = compiled
         return compiled
+
+
+def _is_contiguous(operand: Any) -> bool:
+    """Whether it is a number or an array of NumPy's own class in C order."""
+    if type(operand) is np.ndarray:
+        return bool(operand.flags.c_contiguous)
+    return not isinstance(operand, np.ndarray)
 
 
 _FINISH: dict[str, Callable[[Any], Any]] = {

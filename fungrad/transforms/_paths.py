@@ -28,7 +28,7 @@ from fungrad._questions import Question, outcome_of
 from fungrad._trace import Result, Traced
 from fungrad._tracer import Tracer
 from fungrad.compile import run
-from fungrad.compile.run import program
+from fungrad.compile.run import Program, program
 
 GRAPH = 1 << 8
 """How much a program that no other path has adds to the growth of a tree; a fork adds 1.
@@ -36,6 +36,10 @@ GRAPH = 1 << 8
 The iterations of a loop share their programs, so that loops of many lengths are kept; code that
 goes on differently after each value is not.
 """
+
+
+UNKNOWN = object()
+"""In the place of a result: the code would take a path that is not known yet."""
 
 
 @attrs.frozen(eq=False)
@@ -76,6 +80,11 @@ class Segment:
         if not self._made:  # a path that is taken once needs no program of its parts
             self._made.append(partial(run, self.graph) if self.inlined else program(self.graph))
         return self._made[0](operands)
+
+    def compiled(self, operands: Sequence[Any]) -> Callable[..., Sequence[Any]] | None:
+        """The compiled program for operands like these, if it is in use."""
+        made = self._made[0] if self._made else None
+        return made.compiled(operands) if isinstance(made, Program) else None
 
 
 @attrs.frozen(eq=False)
@@ -155,6 +164,17 @@ class Paths:
     size: int
     last: Question | None
     tracers: tuple[Tracer, ...]
+
+    def run(self, inputs: Sequence[Any]) -> Any:
+        """The function's result, or ``UNKNOWN``."""
+        root = self.root
+        if isinstance(root, End):
+            return root.result.rebuild(root.segment.run(inputs, {}))
+        found = root.follow(inputs)
+        if found is None:
+            return UNKNOWN
+        end, outputs = found
+        return end.result.rebuild(outputs)
 
 
 def first_path(traced: Traced, arguments: Sequence[Any]) -> Paths:

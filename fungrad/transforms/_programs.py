@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from itertools import count
 from typing import Any
 
 import attrs
@@ -18,8 +19,10 @@ from fungrad._questions import Question
 from fungrad._trace import Traced
 from fungrad._tracer import Tracer
 from fungrad.errors import PathLimitWarning
+from fungrad.transforms._entry import Entry, entry_of, no_entry
 from fungrad.transforms._environment import Environment
-from fungrad.transforms._paths import End, Paths, first_path, leads_to, with_path
+from fungrad.transforms._paths import Paths, first_path, leads_to, with_path
+from fungrad.transforms._signature import Statics
 
 MAX_PROGRAMS = 1_000
 """How many programs one jitted function keeps; beyond, the least recently used is dropped."""
@@ -27,11 +30,10 @@ MAX_SIZE = 200_000
 """How many operations these programs have together; the most recently used one may have more."""
 MAX_GROWTH = 1 << 14
 """How far the paths of one program may branch; beyond, new paths are not kept (``Paths.growth``)."""
+HOT = 64
+"""The call of a program from which on it has an entry: until then that would take longer."""
 
 _lock = make_lock()
-
-UNKNOWN = object()
-"""In the place of a result: the code would take a path that is not known yet."""
 
 
 @attrs.frozen(eq=False)
@@ -47,6 +49,20 @@ class Program:
     paths: Paths
     reads: Environment | None = None
     closed: bool = False
+    _runs: Iterator[int] = attrs.field(factory=count, init=False)
+    _entry: list[tuple[Environment, Entry]] = attrs.field(factory=list, init=False)
+
+    def entry(
+        self, args: tuple[Any, ...], kwargs: Any, statics: Statics, environment: Environment
+    ) -> Entry | None:
+        """What takes calls like this one, if there have been many."""
+        if next(self._runs) < HOT:
+            return None
+        if not self._entry or self._entry[0][0] is not environment:
+            environments = [environment, self.reads] if self.reads else [environment]
+            entry = entry_of(args, kwargs, statics, self.paths, environments)
+            self._entry[:] = [(environment, entry)]
+        return self._entry[0][1]
 
     def outdated(self) -> bool:
         """Whether it holds no more."""
@@ -62,17 +78,6 @@ class Program:
             return []
         return None if self.reads.rebound() else self.reads.written()
 
-    def run(self, inputs: Sequence[Any]) -> Any:
-        """The function's result, or ``UNKNOWN``."""
-        root = self.paths.root
-        if isinstance(root, End):
-            return root.result.rebuild(root.segment.run(inputs, {}))
-        found = root.follow(inputs)
-        if found is None:
-            return UNKNOWN
-        end, outputs = found
-        return end.result.rebuild(outputs)
-
 
 def _is_alive(tracer: Tracer) -> bool:
     return tracer._trace.alive
@@ -86,12 +91,23 @@ class Programs:
     same program of the very same arrays, those arrays are not watched any more.
     """
 
-    __slots__ = ("_former", "_programs", "_size", "_written", "environment", "get")
+    __slots__ = (
+        "_entered",
+        "_former",
+        "_programs",
+        "_size",
+        "_written",
+        "entry",
+        "environment",
+        "get",
+    )
 
     def __init__(self, environment: Environment, before: Programs | None = None) -> None:
         self.environment = environment
         self._programs: OrderedDict[Hashable, Program] = OrderedDict()
         self._size = 0
+        self.entry: Entry = no_entry
+        self._entered: Hashable = None
         self.get: Callable[[Hashable], Program | None] = self._programs.get
         self._former: dict[Hashable, Paths] = {}
         self._written: dict[int, Any] = {}
@@ -112,8 +128,13 @@ class Programs:
         """Note that a program is in use; only where one might be dropped soon."""
         if 2 * len(self._programs) > MAX_PROGRAMS or 2 * self._size > MAX_SIZE:
             with _lock:
-                if key in self._programs:
-                    self._programs.move_to_end(key)
+                for one in (self._entered, key):
+                    if one in self._programs:
+                        self._programs.move_to_end(one)
+
+    def enter(self, key: Hashable, entry: Entry) -> None:
+        """Let an entry take the next calls, instead of that of another program."""
+        self.entry, self._entered = entry, key
 
     def settle(self) -> None:
         """Watch no more what has been written into by the function itself, while it was traced."""
@@ -171,6 +192,7 @@ class Programs:
         return Program(paths, reads and reads.without(live))
 
     def _set(self, key: Hashable, program: Program) -> None:
+        self.enter(None, no_entry)
         before = self._programs.get(key)
         self._programs[key] = program
         self._programs.move_to_end(key)

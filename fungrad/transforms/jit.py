@@ -17,7 +17,8 @@ from fungrad.compile import run
 from fungrad.errors import ArgumentError, StaticArgumentError
 from fungrad.transforms._draws import refusing_draws
 from fungrad.transforms._observe import observe
-from fungrad.transforms._programs import UNKNOWN, Programs
+from fungrad.transforms._paths import UNKNOWN
+from fungrad.transforms._programs import Programs
 from fungrad.transforms._signature import Call, Statics, call_of, key_of
 
 Function = Callable[..., Any]
@@ -126,7 +127,12 @@ class Jitted:
         """The function's result, by its program; traced first if there is none."""
         try:
             if recording() is None and not settings().debug_nans:
-                return self._call(self._programs, args, kwargs)
+                programs = self._programs
+                if programs is not None:
+                    result = programs.entry(args, kwargs)
+                    if result is not UNKNOWN:
+                        return result
+                return self._call(programs, args, kwargs)
         except Exception as error:
             explain(error, lambda: self._call(None, args, kwargs))
             raise
@@ -147,8 +153,12 @@ class Jitted:
             ) from None
         if known is not None and not known.outdated():
             programs.used(key)
-            result = known.run(inputs)
+            result = known.paths.run(inputs)
             if result is not UNKNOWN:
+                if recording() is None:
+                    entry = known.entry(args, kwargs, self._statics, programs.environment)
+                    if entry is not None:
+                        programs.enter(key, entry)
                 return result
         return self._first(programs, call_of(args, kwargs, self._statics))
 
