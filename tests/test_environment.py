@@ -719,3 +719,10 @@ def test_the_code_of_installed_packages_is_not_walked():
     environment = observe(lambda x: pytest.approx(x).expected)
     assert any(name == "approx" for _, name, _ in environment.names)
     assert len(environment.names) < 20
+
+
+@pytest.mark.parametrize("function", [np.exp, lambda x: x * 2], ids=["a ufunc", "no names"])
+def test_what_reads_nothing_is_called_often(function):
+    g, x = fg.jit(function), np.ones(3)
+    for _ in range(300):
+        assert np.array_equal(g(x), function(x))
