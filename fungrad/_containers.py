@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from enum import Enum
 from functools import lru_cache
 from itertools import pairwise
-from operator import itemgetter, lt
+from operator import is_, itemgetter, lt
 from typing import Any, Literal
 from weakref import WeakValueDictionary
 
@@ -57,6 +57,11 @@ def _hashable(value: Any, what: str) -> Aux:
         ) from error
 
 
+def plain_aux(kind: Kind, aux: Aux) -> Aux:
+    """What counts of ``aux`` where structures are compared."""
+    return Aux((*aux.value[:-1], None)) if kind.ordered else aux
+
+
 @attrs.frozen(eq=False)
 class Kind:
     """How one class of containers is taken apart, put together and shown; by default a sequence."""
@@ -68,6 +73,7 @@ class Kind:
     names: Callable[[Any, int], Sequence[Any]] = lambda aux, count: range(count)  # of the children
     named_by: Literal["index", "key", "field"] = "index"
     note: Callable[[Any], str] = lambda aux: ""  # what a repr shows of aux.value besides the names
+    ordered: bool = False  # whether aux.value ends with an order, which does not count
 
 
 def full_name(cls: type) -> str:
@@ -76,13 +82,14 @@ def full_name(cls: type) -> str:
 
 # The order of mapping keys.
 
-_Order = tuple[Aux, Callable[[Any], Sequence[Any]]]  # (sorted keys, None); what gets the values
+_Order = tuple[Aux, Callable[[Any], Sequence[Any]]]
+# The keys, sorted; None; the keys as they are, if that is another order. And what gets the values.
 _PLAIN_KEYS = frozenset({str, int, bool, bytes, type(None)})
 
 
 def _order(keys: tuple[Any, ...]) -> _Order:
-    ordered = _sort(keys)
-    aux = Aux((tuple(ordered), None))
+    ordered = tuple(_sort(keys))
+    aux = Aux((ordered, None, None if all(map(is_, ordered, keys)) else keys))
     if len(ordered) > 1:
         return aux, itemgetter(*ordered)
     return aux, lambda mapping: [mapping[key] for key in ordered]
@@ -142,18 +149,29 @@ def _mapping(
 ) -> Kind:
     def flatten(x: Any) -> tuple[Iterable[Any], Aux]:
         values, aux = _flatten_dict(x if isinstance(x, dict) else dict(x.items()))
+        keys, _, order = aux.value
+        if cls is not defaultdict:
+            order = None
         if extra is not None:
-            aux = _hashable((aux.value[0], extra(x)), f"(keys, extra) of a {cls.__name__}")
+            aux = _hashable((keys, extra(x), order), f"(keys, extra) of a {cls.__name__}")
+        elif order is not aux.value[2]:
+            aux = Aux((keys, None, order))
         return values, aux
+
+    def unflatten(aux: Any, children: list[Any]) -> Any:
+        keys, extra, order = aux
+        items = dict(zip(keys, children, strict=True))
+        return build(extra, items if order is None else {key: items[key] for key in order})
 
     return Kind(
         cls,
-        lambda aux, children: build(aux[1], dict(zip(aux[0], children, strict=True))),
+        unflatten,
         shown,
         _flatten_dict if cls is dict else flatten,
         lambda aux, count: aux[0],
         named_by,
         note,
+        ordered=cls in (dict, defaultdict),
     )
 
 

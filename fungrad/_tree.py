@@ -16,7 +16,7 @@ from typing import Any
 
 import attrs
 
-from fungrad._containers import Aux, Kind, full_name, kinds
+from fungrad._containers import Aux, Kind, full_name, kinds, plain_aux
 from fungrad._intern import InternTable
 from fungrad.errors import TreeMismatchError
 
@@ -36,6 +36,12 @@ class TreeDef:
     children: tuple[TreeDef, ...]
     num_leaves: int
     shallow: bool  # all children are leaves
+    sorted: TreeDef | None = None  # with dicts in the order of their keys; None: this is so
+
+    @property
+    def plain(self) -> TreeDef:
+        """What counts where structures are compared: the order of a dict's keys does not."""
+        return self.sorted or self
 
     def statics(self) -> list[Any]:
         """The values of static fields, which are part of the structure."""
@@ -91,7 +97,10 @@ _recent: deque[TreeDef] = deque(maxlen=256)
 
 
 def flatten(tree: Any) -> tuple[list[Any], TreeDef]:
-    """The leaves of a tree, from left to right, in mappings by sorted key; and its structure."""
+    """The leaves of a tree, from left to right, in mappings by sorted key; and its structure.
+
+    What is built of the structure has dicts in the order in which they were; see ``TreeDef.plain``.
+    """
     kind = kinds[type(tree)]
     if kind is None:
         return [tree], LEAF
@@ -134,8 +143,23 @@ def _intern(key: Any) -> TreeDef:
         children,
         num_leaves=sum(child.num_leaves for child in children),
         shallow=all(child is LEAF for child in children),
+        sorted=_intern(_sorted(key)) if _is_ordered(key) else None,
     )
     return _treedefs.add(key, treedef)
+
+
+def _is_ordered(key: Any) -> bool:
+    if key is None:
+        return False
+    kind, aux, *rest = key
+    return (kind.ordered and aux.value[-1] is not None) or any(map(_is_ordered, rest))
+
+
+def _sorted(key: Any) -> Any:
+    if key is None:
+        return None
+    kind, aux, *rest = key
+    return kind, plain_aux(kind, aux), *map(_sorted, rest)
 
 
 def _build(node: TreeDef, leaves: Iterator[Any]) -> Any:
@@ -195,7 +219,7 @@ def spread(
             kind is None
             or kind is not node.kind
             or len(children) != len(node.children)
-            or (aux is not None and aux != Aux(node.aux))
+            or (aux is not None and plain_aux(kind, aux) != plain_aux(kind, Aux(node.aux)))
         ):
             raise TreeMismatchError(
                 f"{path} is {_clip(repr(part), 80)}, which does not fit the structure of {owner}, "
@@ -211,6 +235,7 @@ def check_same_structure(
     expected: TreeDef, actual: TreeDef, expected_name: str, actual_name: str
 ) -> None:
     """Raise `TreeMismatchError`, naming the first path where they differ, unless they are equal."""
+    expected, actual = expected.plain, actual.plain
     if expected is not actual:
         path, wanted, found = _first_difference(expected, actual)
         raise TreeMismatchError(

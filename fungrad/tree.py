@@ -20,8 +20,9 @@ for subclasses of ``dict``, ``list`` and ``tuple`` too (namedtuples aside), beca
 back only as the plain type, or without what they add; `register` them.
 
 The leaves of a mapping stand in the order of its sorted keys; keys that do not compare are sorted
-by class name and ``repr``. A dict's own order is no part of the structure and a rebuilt dict is
-sorted; only an ``OrderedDict``, where the order counts in ``==``, comes back in its own.
+by class name and ``repr``. A dict's own order is no part of the structure: what `unflatten` makes
+of one is sorted, unlike an ``OrderedDict``, where the order counts in ``==``. `map`, the transforms,
+and the functions that they call have dicts in the order in which they were given.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def map(fn: Callable[..., Any], tree: Any, *rest: Any) -> Any:
         >>> params = {"w": np.array([1.0, 2.0]), "b": (0.5, None)}
         >>> grads = {"w": np.array([0.1, 0.2]), "b": (1.0, None)}
         >>> fg.tree.map(lambda p, g: p - 0.5 * g, params, grads)
-        {'b': (0.0, None), 'w': array([0.95, 1.9 ])}
+        {'w': array([0.95, 1.9 ]), 'b': (0.0, None)}
     """
     return _tree.tree_map(fn, tree, *rest)
 
@@ -108,7 +109,7 @@ def structure(tree: Any) -> TreeDef:
         >>> fg.tree.structure({"w": (1.0, None), "b": 2.0}).paths()
         ["['b']", "['w'][0]"]
     """
-    return _tree.structure(tree)
+    return _tree.structure(tree).plain
 
 
 def flatten(tree: Any) -> tuple[list[Any], TreeDef]:
@@ -129,7 +130,8 @@ def flatten(tree: Any) -> tuple[list[Any], TreeDef]:
         >>> fg.tree.flatten({"w": (1.0, None), "b": 2.0})
         ([2.0, 1.0], TreeDef({'b': *, 'w': (*, None)}))
     """
-    return _tree.flatten(tree)
+    leaves, treedef = _tree.flatten(tree)
+    return leaves, treedef.plain
 
 
 def unflatten(treedef: TreeDef, leaves: Iterable[Any]) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fungrad._aval import Aval, is_number_like
-from fungrad._containers import Aux, kinds
+from fungrad._containers import Aux, kinds, plain_aux
 from fungrad._tracer import Tracer
 from fungrad._tree import TreeDef, check_same_structure, flatten
 from fungrad.custom._arguments import aval_of_leaf
@@ -29,7 +29,10 @@ def matched(tree: TreeDef, parts: Any, ours: str, theirs: str) -> list[Any]:
         else:
             children, aux = ((), None) if kind is None else kind.flatten(part)
             below = list(children)
-            same = kind is expected.kind and Aux(aux and aux.value) == Aux(expected.aux)
+            same = kind is expected.kind and (
+                kind is None
+                or plain_aux(kind, Aux(aux and aux.value)) == plain_aux(kind, Aux(expected.aux))
+            )
             if not same or len(below) != len(expected.children):
                 check_same_structure(tree, flatten(parts)[1], ours, theirs)
             pending += reversed(list(zip(expected.children, below, strict=True)))

@@ -48,9 +48,9 @@ class _Like:
         """The leaves that matter, in their dtypes; the others may be anything, or ``None``."""
         leaves, tree = flatten(value)
         places = [i for i, aval in enumerate(self.avals) if aval is not None]
-        if tree is self.tree:
+        if tree.plain is self.tree.plain:
             leaves = [leaves[i] for i in places]
-        elif tree is not _pruned(self.tree, [aval is not None for aval in self.avals]):
+        elif tree.plain is not _pruned(self.tree, [aval is not None for aval in self.avals]).plain:
             check_same_structure(self.tree, tree, owner, name)
         avals, paths = [aval for aval in self.avals if aval is not None], self.tree.paths()
         return [
