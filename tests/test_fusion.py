@@ -15,7 +15,7 @@ import fungrad as fg
 from fungrad._evaluate import interpret
 from fungrad._simplify import simplify
 from fungrad._vjp import gradient, pullback
-from fungrad.compile import blocks, fuse, loops
+from fungrad.compile import blocks, fuse, loops, work
 from fungrad.compile.source import build, generate
 from tests._checks import LAYOUTS, check_untouched, graph_of, normal_like, same_bits
 from tests.laws.programs import programs, share
@@ -367,12 +367,27 @@ def test_true_is_every_byte_but_zero(n, dtype):
             same_bits(g(mask, x), want, "a mask")
 
 
-def test_a_long_operation_that_is_alone_runs_in_large_blocks():
-    x = np.linspace(-1, 1, fuse.ALONE + 3)
-    assert "def g0(blocks, " in fg.source(np.exp, x)
-    assert "def g0(blocks, " not in fg.source(np.exp, x[:-4])
-    g = fg.jit(np.exp)
+@pytest.mark.parametrize("f", [np.exp, np.negative, lambda x: np.sum(x), lambda x: np.sum(x) / 3])
+def test_a_long_operation_that_is_alone_runs_in_large_blocks(f):
+    n = work.BUSY if f is np.exp else 4 * work.BUSY
+    x = np.random.default_rng(0).normal(size=n + 3)
+    assert "def g0(blocks, " in fg.source(f, x)
+    assert "def g0(blocks, " not in fg.source(f, x[:-4])
+    g = fg.jit(f)
     for threads in (1, 3):
         with fg.config(threads=threads):
             for _ in range(3):
-                same_bits(g(x), np.exp(x), f"{threads} threads")
+                same_bits(g(x), f(x), f"{threads} threads")
+
+
+def test_a_total_that_founds_a_group_keeps_others_together():
+    """The exponential is divided in its own blocks, which have to wait for the sum."""
+
+    def f(x):
+        return np.exp(x) / np.sum(x)
+
+    x = np.random.default_rng(0).normal(size=4 * work.BUSY + 3)
+    text = fg.source(f, x)
+    assert "def g1(blocks, " in text
+    assert "def g2(blocks, " not in text
+    same_bits(fg.jit(f)(x), f(x), "quotient")

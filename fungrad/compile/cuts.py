@@ -22,6 +22,7 @@ from fungrad._primitive import Primitive
 from fungrad.compile.calls import TAKING_OUT
 from fungrad.compile.rows import ROW_REDUCTIONS, exact
 from fungrad.compile.work import BUSY, OF_CUBE, OF_ENTRY, multiplications, nanoseconds
+from fungrad.ops.cumulative import cumprod_p, cumsum_p
 from fungrad.ops.indexing import ARRAY, getitem_p
 from fungrad.ops.inverses import LARGE, inverse_p
 from fungrad.ops.linear import matmul_p, vecdot_p
@@ -31,6 +32,8 @@ MOST = 32
 """How many pieces there are at most."""
 RUN = 1 << 15
 """How many bytes of neighbours a piece has at least, for memory to be read ahead."""
+LINES = 512
+"""How many lines a piece has at least that are accumulated: NumPy lets other threads wait for fewer."""
 SINGLE_PRODUCT, SINGLE_MATRIX = 1 << 18, 96**2
 """Up to how many multiplications, or entries, BLAS works on one thread."""
 
@@ -81,7 +84,9 @@ def _length(node: Expr, axes: Axes) -> int:
 
 
 def _runs(node: Expr, axes: Axes) -> Iterator[int]:
-    """Into how many pieces the axes can be cut that are not the first ones."""
+    """Into how many pieces the axes can be cut, for other reasons than their length."""
+    if node.primitive in (cumprod_p, cumsum_p):
+        yield node.aval.size // (node.aval.shape[dict(node.static)["axis"]] * LINES)
     for arg, axis in zip(node.args, axes, strict=True):
         if axis and node.primitive not in _STACKS:
             yield prod(arg.aval.shape[axis:]) * arg.aval.dtype.itemsize // RUN

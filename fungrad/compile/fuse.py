@@ -17,6 +17,7 @@ from fungrad._expr import Expr, Literal
 from fungrad._graph import Graph
 from fungrad.compile.blocks import Block, halves, rows
 from fungrad.compile.rows import admissible, by_rows, is_total, largest, lead
+from fungrad.compile.work import BUSY, nanoseconds
 
 CACHE = 1 << 20
 """How many bytes a block may use: what is near to a core of today."""
@@ -24,8 +25,6 @@ MOST_ROWS = 16384
 """How many rows a block has at most."""
 WORTHWHILE = 1 << 14
 """The number of entries from which on a value may be worth cutting."""
-ALONE = 1 << 20
-"""From how many entries on a single operation is: it gains nothing but threads."""
 SHORTEST = 256
 """How many rows a block may have if sums are cut: NumPy cuts no further than to 128 entries."""
 MAX_GROUPS = 256
@@ -74,7 +73,7 @@ Unit = Expr | Group
 
 def units(graph: Graph, order: Sequence[Expr], dense: Set[Expr]) -> list[Unit]:
     """The operations in ``order``, those that go together as groups."""
-    if not any(node.aval.size >= WORTHWHILE for node in order):
+    if not any(largest(node) >= WORTHWHILE for node in order):
         return list(order)
     cuts = {node: admissible(node, dense) for node in order}
     # A group pays only with a long member, and has a number of rows into which all can be cut.
@@ -109,15 +108,19 @@ class _Draft:
         """How many rows a block has at most."""
         length = max(self.lengths)
         if self.alone:
-            return max(1, ALONE // 4 * length // self.largest)
+            return max(1, int(length * (BUSY // 2) / self.work()))
         least = SHORTEST if any(not node.aval.shape for node in self.totals) else 1
         return max(least, min(CACHE // self.bytes_per_row(), MOST_ROWS))
 
     def pays(self) -> bool:
         """Whether running in blocks is worth the trouble: the cache does not hold all anyway."""
-        if self.largest < (ALONE if self.alone else WORTHWHILE):
-            return False
+        if self.largest < WORTHWHILE or (self.alone and self.work() < BUSY):
+            return False  # a single operation gains nothing but threads
         return max(self.lengths) * self.bytes_per_row() > 2 * CACHE
+
+    def work(self) -> float:
+        """About how many nanoseconds it takes."""
+        return sum([nanoseconds(node) for node in self.nodes if node not in self.views])
 
     def bytes_per_row(self) -> int:
         """How much is in use at once for each row: members read later, and arrays from outside."""
@@ -154,7 +157,8 @@ class _Search:
                 common = self._common(node, draft, lengths)
                 if common and self._may_join(node, draft):
                     return self._join(node, draft, common, view)
-            if not view and not is_total(node) and len(self.drafts) < MAX_GROUPS:
+            founds = not view and not (is_total(node) and node.aval.shape)
+            if founds and len(self.drafts) < MAX_GROUPS:
                 draft = _Draft(len(self.drafts), lengths)
                 self.drafts.append(draft)
                 return self._join(node, draft, lengths, view)
@@ -223,7 +227,8 @@ class _Search:
         if is_total(node):
             draft.totals.add(node)
         for arg in node.args:
-            if arg.aval.shape:
+            # A total that founds a group stays alone: others might have to wait for it.
+            if arg.aval.shape and draft.nodes[0] not in draft.totals:
                 self._readers[arg] = draft
 
 

@@ -12,7 +12,6 @@ from fungrad._primitive import Primitive
 from fungrad.ops import elementwise
 from fungrad.ops.cumulative import cumprod_p, cumsum_p, prod_p
 from fungrad.ops.decompositions import cholesky_p, qr_p
-from fungrad.ops.determinants import det_p, slogdet_p
 from fungrad.ops.eigenvalues import eigh_p, eigvalsh_p
 from fungrad.ops.fft import fft_p, ifft_p, irfft_p, rfft_p
 from fungrad.ops.indexing import getitem_p
@@ -24,7 +23,7 @@ from fungrad.ops.shape import astype_p
 from fungrad.ops.singular import svd_p, svdvals_p
 from fungrad.ops.softmax import SHARING
 from fungrad.ops.sorting import argsort_p, sort_p
-from fungrad.ops.triangular import cholesky_cotangent_p, triangular_inverse_p
+from fungrad.ops.triangular import cholesky_cotangent_p
 
 BUSY = 250_000
 """From how many nanoseconds on other threads are woken; that takes 20 µs, and more on a busy machine."""
@@ -59,13 +58,15 @@ OF_ENTRY: dict[Primitive | None, float] = {
 """What functions of lines of entries, or of positions, take for an entry."""
 
 OF_CUBE: dict[Primitive | None, float] = {
-    **dict.fromkeys((det_p, slogdet_p, cholesky_p), 0.1),
-    **dict.fromkeys((inv_p, inverse_p, solve_p, qr_p, triangular_inverse_p), 0.4),
-    **dict.fromkeys((refined_p, cholesky_cotangent_p), 0.2),
+    **dict.fromkeys((cholesky_cotangent_p, cholesky_p, refined_p), 0.1),
+    **dict.fromkeys((inv_p, inverse_p, qr_p, solve_p), 0.4),
     **dict.fromkeys((eigvalsh_p, svdvals_p), 1.5),
     **dict.fromkeys((eigh_p, svd_p), 3.0),
 }
-"""What functions of matrices take, divided by the third power of how many rows there are."""
+"""What functions of matrices take, divided by the third power of how many rows there are.
+
+Of those that let other threads run: NumPy's determinants do not, and nor do many short steps.
+"""
 
 
 def nanoseconds(node: Expr) -> float:
