@@ -702,6 +702,43 @@ def test_attributes_that_code_names_are_watched_alone():
     assert len(runs) == 1
 
 
+class Wrapper:
+    """Hands on what is asked of it."""
+
+    def __init__(self, inner, **own):
+        self.inner = inner
+        self.__dict__.update(own)
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+
+class Prefixed(Wrapper):
+    def __getattr__(self, name):
+        name = "own_" + name
+        return getattr(self.inner, name)
+
+
+def test_attributes_that_are_handed_on_are_watched_alone():
+    space = SimpleNamespace(rate=1.0, steps=0)
+    f, runs = counting(lambda x: x * Wrapper(space, scale=2.0).rate)
+    f = fg.jit(f)
+    for _ in range(4):
+        assert f(1.0) == 1.0
+        space.steps += 1
+    assert len(runs) == 1
+    space.rate = 5.0
+    assert f(1.0) == 5.0
+
+
+def test_attributes_that_are_handed_on_by_another_name():
+    space = SimpleNamespace(own_rate=1.0)
+    f = fg.jit(lambda x: x * Prefixed(space).rate)
+    assert f(1.0) == 1.0
+    space.own_rate = 5.0
+    assert f(1.0) == 5.0
+
+
 def test_a_global_by_its_name():
     f = fg.jit(lambda x: x * globals()["RATE"])
     assert rebound("RATE", 5.0, lambda: f(2.0)) == (0.2, 10.0)

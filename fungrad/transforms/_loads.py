@@ -48,13 +48,17 @@ def loads_of(code: CodeType) -> Loads:
     attributes: set[str] = set()
     doubted: set[str] = set()
     modules: set[str] = set()
-    reads_all = not _READING_ALL.isdisjoint(code.co_names)
+    reads_all = False
     steps = list(dis.get_instructions(code))
+    given = _given_name(code, steps)
     for i, step in enumerate(steps):
+        if step.opcode in dis.hasname and step.argval in _READING_ALL:
+            # In ``self.__dict__.update(...)`` nothing is read.
+            reads_all |= step.argval != "__dict__" or steps[i + 1].argval != "update"
         if step.opname in _GLOBALS:
             names.add(step.argval)
-            if step.argval in ("getattr", "hasattr") and not _names_constant(steps[i + 1 :]):
-                reads_all = True
+            if step.argval in ("getattr", "hasattr"):
+                reads_all |= not _is_known(steps[i + 1 :], given)
         elif step.opname in _ATTRIBUTES:
             attributes.add(step.argval)
         elif step.opname == "IMPORT_NAME":
@@ -83,15 +87,28 @@ def loads_of(code: CodeType) -> Loads:
     )
 
 
-def _names_constant(steps: Sequence[dis.Instruction]) -> bool:
-    """Whether the call of ``getattr`` whose arguments come next has a text as the second one."""
-    pushed, constant = 0, False
+def _given_name(code: CodeType, steps: Sequence[dis.Instruction]) -> str | None:
+    """The parameter that is the name of an attribute which other code loads, by which it is known."""
+    if code.co_name not in ("__getattr__", "__getattribute__") or code.co_argcount != 2:
+        return None
+    name = code.co_varnames[1]
+    changed = any(step.opname.startswith("STORE_") and step.argval == name for step in steps)
+    return None if changed else name
+
+
+def _is_known(steps: Sequence[dis.Instruction], given: str | None) -> bool:
+    """Whether the call of ``getattr`` whose arguments come next has a text as the second one.
+
+    Or the name ``given``.
+    """
+    pushed, known = 0, False
     for step in steps:
         if step.opname in ("PUSH_NULL", "PRECALL"):
             continue
         if not step.opname.startswith("LOAD_"):
-            return constant and step.opname == "CALL"
+            return known and step.opname == "CALL"
         pushed += dis.stack_effect(step.opcode, step.arg)
-        if pushed == 2 and step.opname == "LOAD_CONST":
-            constant = isinstance(step.argval, str)
+        if pushed == 2:
+            constant = step.opname == "LOAD_CONST" and isinstance(step.argval, str)
+            known = constant or (step.opname.startswith("LOAD_FAST") and step.argval == given)
     return False

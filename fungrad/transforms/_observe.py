@@ -187,7 +187,7 @@ def _behind(value: Any) -> Iterator[Any]:
     if "__wrapped__" in own:
         yield own["__wrapped__"]
     yield from own.get("__rules__", ())
-    for base in type(value).__mro__:
+    for base in (*type(value).__mro__, *(value.__mro__ if _is(value, type) else ())):
         if not _is_quiet(base.__module__):
             for name, method in vars(base).items():  # calls, operators, look-ups
                 special = name.startswith("__") and name not in _ELSEWHERE
