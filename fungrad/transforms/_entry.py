@@ -255,6 +255,7 @@ class _Writer:
         if kind.cls is list:
             return f"[{listed}]"
         if kind.cls is dict:
-            keys = map(hold, node.aux[0])
-            return f"{{{', '.join(map(': '.join, zip(keys, children, strict=True)))}}}"
+            keys, _, order = node.aux
+            items = dict(zip(keys, children, strict=True))
+            return f"{{{', '.join([f'{hold(key)}: {items[key]}' for key in order or keys])}}}"
         return f"{hold(kind.unflatten)}({hold(node.aux)}, [{listed}])"
