@@ -543,11 +543,13 @@ class ArrayProtocols(Symbolic):
 
     def reshape(self, *shape: Any, order: str = "C", copy: Any = None) -> Any:
         target = shape[0] if len(shape) == 1 else shape
+        if order == "C" and copy is None:
+            return answers[np.reshape](self, target)
         return call_answer(np.reshape, (self, target), {"order": order, "copy": copy})
 
     def transpose(self, *axes: Any) -> Any:
         order = axes[0] if len(axes) == 1 else axes or None
-        return call_answer(np.transpose, (self, order), {})
+        return answers[np.transpose](self, order)
 
     # --- leaving the traced program ---
 

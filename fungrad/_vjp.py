@@ -311,7 +311,8 @@ def _backward(trace: Rewrite, graph: Graph, wrt: Positions, seeds: dict[int, Tra
         first = isinstance(summed, Tracer) and summed._expr.primitive is full
         for arg, part in zip(node.args, _parts(trace, node, summed, active), strict=True):
             if arg in active and part is not ZERO:
-                fitting = part if isinstance(part, Part) else _fit(part, node, arg.aval)
+                fits = isinstance(part, Part) or (type(part) is Tracer and part.aval is arg.aval)
+                fitting = part if fits else _fit(part, node, arg.aval)
                 if first and isinstance(fitting, Tracer):
                     fitting = Tracer(trace, _times_one(fitting._expr))
                 _accumulate(cts, arg, fitting)
@@ -327,8 +328,10 @@ def _accumulate(cts: dict[Expr, Any], node: Expr, ct: Any) -> None:
     """Note a cotangent of ``node``; for one of several results, beside those of that result."""
     if isinstance(ct, Part):
         cts.setdefault(node, {}).setdefault(ct.index, []).append(ct.ct)
+    elif node in cts:
+        cts[node].append(ct)
     elif not isinstance(node, Literal):
-        cts.setdefault(node, []).append(ct)
+        cts[node] = [ct]
 
 
 def total(cts: list[Any], order: Mapping[Expr, int] = MappingProxyType({})) -> Any:
@@ -380,7 +383,10 @@ def _apply_rule(trace: Rewrite, node: Expr, ct: Any, active: set[Expr]) -> Any:
             ct = {i: ct[i] if i in ct else _full(trace, aval, 0) for i, aval in pairs}
         ct = tuple([ct.get(i) for i in range(len(node.aval.avals))])
     operands = [trace.tracer(arg) for arg in node.args]
-    parts = primitive.vjp(ct, trace.tracer(node), *operands, **selection, **dict(node.static))
+    if selection or node.static:
+        parts = primitive.vjp(ct, trace.tracer(node), *operands, **selection, **dict(node.static))
+    else:
+        parts = primitive.vjp(ct, trace.tracer(node), *operands)
     several = isinstance(parts, (tuple, list))
     if not several or len(parts) != len(node.args):
         found = f"{len(parts)} cotangents" if several else f"a {type(parts).__name__}"

@@ -42,14 +42,14 @@ def _matmul_vjp(ct: Any, y: Any, a: Any, b: Any) -> tuple[Any, Any]:
     of_a = times_transpose(ct, b)
     if b.ndim == 2 < a.ndim:  # a stack of matrices times one: one product instead of a sum of many
         return of_a, np.matmul(_rows(a).T, _rows(ct))
-    return of_a, a.mT * ct if ct.shape[-2] == 1 else np.matmul(a.mT, ct)
+    return of_a, a.mT * ct if ct.shape[-2] == 1 else matmul_p(a.mT, ct)
 
 
 def times_transpose(a: Any, b: Any) -> Any:
     """``a @ b.mT``; the product of one column with one row is no sum."""
     if a.shape[-1] == 1:
         return a * b.reshape((*b.shape[:-2], 1, b.shape[-2]))
-    return np.matmul(a, b.mT)
+    return matmul_p(a, b.mT)
 
 
 def _times_vector(matrices: Any, vectors: Any) -> Any:

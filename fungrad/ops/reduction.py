@@ -13,6 +13,7 @@ from fungrad._aval import Aval, make_aval
 from fungrad._primitive import ZERO, Masked, Primitive, answer, implements, primitive, result_dtype
 from fungrad._protocols import call_answer
 from fungrad.ops.elementwise import root
+from fungrad.ops.shape import broadcast_to, expand_dims
 
 Axes = tuple[int, ...]
 
@@ -73,7 +74,7 @@ sum_p: Primitive = primitive(
         reduced_shape(x.shape, axis), dtype or result_dtype(np.add.reduce, (x.dtype,))
     ),
     vjp=lambda ct, y, x, axis, dtype: (
-        np.broadcast_to(np.expand_dims(ct, axis).astype(x.dtype), x.shape),
+        broadcast_to(expand_dims(ct, axis).astype(x.dtype), x.shape),
     ),
     batch=lambda batched, size, x, axis, dtype: sum_p(
         x, axis=tuple([i + 1 for i in axis]), dtype=dtype

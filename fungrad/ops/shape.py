@@ -87,7 +87,8 @@ def expand_dims(a: Any, axis: Any) -> Any:
     rank = a.ndim + len(axes)
     places = normalize_axis_tuple(axes, rank)
     sizes = iter(a.shape)
-    return a.reshape(tuple([1 if i in places else next(sizes) for i in range(rank)]))
+    shape = tuple([1 if i in places else next(sizes) for i in range(rank)])
+    return reshape_p(arraylike(a), shape=shape) if axes else a
 
 
 @implements(np.squeeze)
@@ -147,7 +148,7 @@ def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
     order = list(range(a.ndim))
     i, j = normalize_axis_index(axis1, a.ndim), normalize_axis_index(axis2, a.ndim)
     order[i], order[j] = j, i
-    return transpose(a, tuple(order))
+    return a if i == j else transpose_p(arraylike(a), axes=tuple(order))
 
 
 @implements(np.matrix_transpose, np.linalg.matrix_transpose)
@@ -233,6 +234,8 @@ number_p = primitive(
 def astype(x: Any, dtype: Any, order: str = "K", casting: str = "unsafe", **_: Any) -> Any:
     """``x.astype(dtype)`` and ``np.astype``."""
     target = np.dtype(dtype)
+    if casting == "unsafe" and target == x.dtype and not x.aval.weak:
+        return x
     if not np.can_cast(x.dtype, target, casting):  # type: ignore[arg-type]
         raise TypeError(f"cannot cast from {x.dtype} to {target} by the rule {casting!r}")
     if x.aval.weak and x.dtype.kind == "i" and target.kind in "iu":
