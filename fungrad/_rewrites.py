@@ -165,6 +165,29 @@ def _narrows(position: int) -> Rewrite:
     return rewrite
 
 
+def _doubled_constant(node: Expr, uses: Uses) -> Expr | None:
+    """``c * (2 * x) → 2c * x``, for a ``c`` with which products overflow if doubling alone does."""
+    if node.aval.dtype not in (np.float32, np.float64):
+        return None
+    for factor, product in (node.args, node.args[::-1]):
+        number = _number(factor)
+        if product.primitive is not elementwise.multiply or type(number) not in (int, float):
+            continue
+        limit = float(np.finfo(node.aval.dtype).max) / 4
+        if product.aval is not node.aval or not 1 <= abs(number) <= limit:
+            continue
+        for two, x in (product.args, product.args[::-1]):
+            if _number(two) == 2 and x.aval is node.aval and not isinstance(x, Literal):
+                value = 2.0 * float(number)
+                twice = (
+                    make_literal(value)
+                    if isinstance(factor, Literal)
+                    else constant(factor.aval, value)
+                )
+                return _rebuilt(node, elementwise.multiply, twice, x)
+    return None
+
+
 def _moved_constant(node: Expr, uses: Uses) -> Expr | None:
     """A constant array, reshaped, transposed, broadcast or cast, is a constant array."""
     value = _number(node.args[0])
@@ -447,7 +470,7 @@ PASSES: dict[str, dict[Primitive | None, tuple[Rewrite, ...]]] = {
         elementwise.conjugate: (_undone,),
     },
     "constants": {
-        elementwise.multiply: (_narrows(0), _narrows(1)),
+        elementwise.multiply: (_narrows(0), _narrows(1), _doubled_constant),
         elementwise.divide: (_narrows(0), _narrows(1)),
         elementwise.add: (_narrows(0), _narrows(1)),
         elementwise.subtract: (_narrows(0), _narrows(1)),

@@ -10,6 +10,7 @@ from fungrad._evaluate import interpret
 from fungrad._rewrites import PASSES
 from fungrad._simplify import simplify
 from fungrad._vjp import gradient, pullback
+from fungrad.compile.calls import LONG
 from fungrad.compile.source import build
 from fungrad.ops.indexing import scatter_add_p
 from tests._checks import graph_of, normal_like, plainly, same_bits
@@ -106,6 +107,30 @@ def test_signs_of_zero_survive(name, dtype):
             same_bits(jitted(a, b), want, name)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.complex128])
+@pytest.mark.parametrize("scale", [2, 3, 100.0, -7.5, 0.3, -0.5])
+def test_a_number_takes_a_doubling_along_only_where_no_bit_changes(scale, dtype):
+    most = np.finfo(dtype).max
+    with np.errstate(all="ignore"):
+        x = np.array([*ZEROS, most, most / 2, -most / 3, most / 150, 1.1], dtype=dtype)
+        for f in (lambda x: scale * (2 * x), lambda x: (x * 2.0) * np.full_like(x, scale)):
+            want, jitted = f(x), fg.jit(f)
+            for _ in range(3):
+                same_bits(jitted(x), want, f"{scale}")
+        count = names(lambda x: scale * (2 * x), x).count("multiply")
+    exact = abs(scale) >= 1 and dtype in (np.float32, np.float64)
+    assert count == (1 if exact else 2)
+
+
+def test_doubling_warns_of_overflow_as_before():
+    x = np.array([1e308])
+    for scale in (3.0, 0.3):
+        jitted = fg.jit(lambda x, scale=scale: scale * (2 * x))
+        for _ in range(3):
+            with pytest.warns(RuntimeWarning, match="overflow"):
+                jitted(x)
+
+
 def test_a_sign_leaves_products_of_products():
     assert "negative" not in names(lambda x: np.cos(x) + -np.sin(x) / np.exp(x) * x, x)
 
@@ -127,14 +152,16 @@ def test_high_derivatives_of_tanh_stay_small():
     assert len(names(f, x)) < 16
 
 
-def test_scattered_zeros_keep_their_signs():
-    f = lambda x: np.sum(x[1:4] * np.array([-0.0, 0.0, -0.0]) + x[:3] * np.array([-0.0, -0.0, 5.0]))
-    graph = graph_of(fg.grad(f), [np.ones(6)])[0]
+@pytest.mark.parametrize("width", [1, LONG])
+def test_scattered_zeros_keep_their_signs(width):
+    factors = np.array([[-0.0, 0.0, -0.0], [-0.0, -0.0, 5.0]])[:, :, None] * np.ones(width)
+    f = lambda x: np.sum(x[1:4] * factors[0] + x[:3] * factors[1])
+    graph, values = graph_of(fg.grad(f), [np.ones((6, width))])
     assert "scatter_sum" in [node.primitive.name for node in simplify(graph).nodes]
-    values = graph_of(fg.grad(f), [np.ones(6)])[1]
     want = interpret(graph, values)
-    got = build(simplify(graph), (True,) * len(values))(*values)
-    same_bits(got[0], want[0], "compiled")
+    compiled = build(simplify(graph), (True,) * len(values))
+    for _ in range(2):
+        same_bits(compiled(*values)[0], want[0], "compiled")
     assert np.signbit(want[0]).any()
 
 

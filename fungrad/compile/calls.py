@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from fungrad._aval import Aval
 from fungrad._expr import Expr, Literal
 from fungrad._primitive import item
 from fungrad.compile.blocks import select, sum_rows, sum_short
@@ -19,6 +20,7 @@ from fungrad.ops import elementwise
 from fungrad.ops.activations import masked
 from fungrad.ops.creation import full
 from fungrad.ops.indexing import (
+    Index,
     add_at,
     getitem_p,
     scatter_add_p,
@@ -225,14 +227,30 @@ def statements(
         pieces, sign = [(static["index"], operands[0])], "="
     else:
         pieces, sign = list(zip(static["indices"], operands, strict=True)), "+="
+    small = node.aval.size <= LONG
     if node.primitive is scatter_sum_p:
         everywhere = scatter_intersection(static["indices"], node.aval.shape)
-        if everywhere is not None:
-            pieces.insert(0, (everywhere, "-0.0"))
+        if everywhere is not None and small:
+            lines = [f"{name} = {constants.held(_zeros(node.aval, everywhere))}.copy()"]
+        elif everywhere is not None:
+            lines.append(f"{getitem_p.template([name], constants.value, index=everywhere)} = -0.0")
     for index, text in pieces:
         place = getitem_p.template([name], constants.value, index=index)
-        lines.append(f"{place} {'=' if text == '-0.0' else sign} {text}")
+        if sign == "+=" and small and any(isinstance(entry, slice) for entry in index):
+            lines.append(
+                f"view = {place}; view += {text}"
+            )  # not written back to where it is already
+        else:
+            lines.append(f"{place} {sign} {text}")
     return lines
+
+
+def _zeros(aval: Aval, negative: Index) -> np.ndarray[Any, Any]:
+    """Zeros, those at the index ``negative`` -0."""
+    zeros = np.zeros(aval.shape, aval.dtype)
+    zeros[negative] = -0.0
+    zeros.flags.writeable = False
+    return zeros
 
 
 def stacked_numbers(node: Expr) -> list[Expr] | None:
