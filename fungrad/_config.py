@@ -88,9 +88,12 @@ class config:
             the function or in a derivative of it, and name the operation and the line of your
             file. Programs are then traced at every call and interpreted: slow. It stops also where
             a ``np.where`` would have discarded the NaN. Default: False.
-        threads: how many threads share large elementwise work, at least 1; ``None`` means as many
-            as the process may use cores. Results are the same to the bit for every number. BLAS
-            has threads of its own, which this does not change. Default: ``None``.
+        threads: how many threads share long work, at least 1; ``None`` means as many as the process
+            may use cores. Work is shared that takes a quarter of a millisecond or more: elementwise
+            operations, reductions, sorting, transforms and reading along all other axes, and what
+            is done with each matrix of a stack. Results, warnings and errors are the same for
+            every number, results to the bit. Large products of matrices are left to BLAS, which
+            has threads of its own that this does not change. Default: ``None``.
 
     Raises:
         ArgumentError: a setting that does not exist, or a value of another type.
