@@ -7,7 +7,7 @@ what they hold, to be compared with what they hold later.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, KeysView
 from functools import partial
 from operator import is_
 from types import MappingProxyType
@@ -47,6 +47,10 @@ class Slots:
     def reader(self, name: str) -> Callable[[], Any]:
         """What gives the value of a slot; an ``AttributeError`` if it is empty."""
         return partial(self.members[name].__get__, self._value)
+
+    def keys(self) -> KeysView[str]:
+        """The names of all slots, also of empty ones."""
+        return self.members.keys()
 
     def __contains__(self, name: str) -> bool:
         return self.get(name, MISSING) is not MISSING

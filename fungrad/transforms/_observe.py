@@ -73,84 +73,140 @@ def observe(*values: Any, exempt: Mapping[int, Any] = MappingProxyType({})) -> E
 
     ``exempt``: containers and arrays, by their ``id``, whose contents are not watched.
     """
-    cells: list[tuple[CellType, Any]] = []
-    names: list[tuple[Any, str, Any]] = []
-    contents: list[Contents | Stamp] = []
-    seen: dict[int, Any] = {}
-    generators: list[Any] = []
-    attributes: set[str] = set()
-    doubted: set[str] = set()
-    reads_all = False
-    spaces: list[tuple[list[Any], set[tuple[str, bool]]]] = []
-    pending = list(values)
+    walk = _Walk(exempt)
+    pending, seen = walk.pending, walk.seen
+    pending += values
     while pending:
         while pending:
             value = pending.pop()
-            if id(value) in seen or type(value) in _CLOSED:
-                continue
-            seen[id(value)] = value
-            kind = type(value)  # not isinstance: an object may claim to be of any class
-            if issubclass(kind, np.ndarray):
-                if id(value) not in exempt:
-                    contents.append(Stamp.of(value))
-                if kind is np.ndarray:
-                    continue
-            elif is_array(value):
-                continue
-            if is_generator(value):
-                generators.append(value)
-            if is_container(kind) and len(contents) < MAX_CONTAINERS:
-                inside = Contents.of(value)
-                pending += inside.held
-                if id(value) not in exempt:
-                    contents.append(inside)
-            pending += _behind(value)
-            if kind is ContextVar:
-                pending.append(value.get(None))
-                names.append((partial(_current, value), "", pending[-1]))
-            own = _own(value)
-            if "__rules__" in own:  # a rule may be stated again
-                names.append((own.get, "__rules__", own["__rules__"]))
-            if chain := list(_namespaces(value)):
-                spaces.append((chain, set()))
-            if _is(value, FunctionType):
-                held = [content_of(cell) for cell in value.__closure__ or ()]
-                pending += [*held, value.__defaults__, value.__kwdefaults__]
-                home = value.__globals__.get("__name__")
-                if not (_is_quiet(home) or _is_installed(str(home).partition(".")[0])):
-                    cells += zip(value.__closure__ or (), held, strict=True)
-                    names.append((partial(getattr, value), "__defaults__", value.__defaults__))
-                    if value.__kwdefaults__:
-                        get = partial(getattr, value)
-                        names.append((get, "__kwdefaults__", value.__kwdefaults__))
-                    loaded = loads_of(value.__code__)
-                    pending += _imported(loaded.modules, value.__globals__)
-                    for name in loaded.names:
-                        found = value.__globals__.get(name, MISSING)
-                        if not (_is(found, ModuleType) and _is_quiet(found.__name__)):
-                            names.append((value.__globals__.get, name, found))
-                        pending.append(found)
-                    attributes |= loaded.attributes
-                    doubted |= loaded.doubted
-                    reads_all |= loaded.reads_all
-        # Only attributes that some function loads matter; what they hold may hold more.
-        wanted = {(name, name in doubted) for name in attributes}
-        for chain, known in spaces:
-            made_up = any("__getattr__" in space for space in chain)
-            for name, in_doubt in wanted - known:
-                held = [space.get(name, MISSING) for space in chain]
-                while held and held[-1] is MISSING and not (in_doubt or made_up):
-                    held.pop()
-                # Also where it is missing: there it would come before the one that is found.
-                names += [(space.get, name, one) for space, one in zip(chain, held, strict=False)]
-                pending += held
-            known |= wanted
-            if reads_all:
-                pending += [space for space in chain if id(space) not in seen]
-    if "random" in attributes or id(sys.modules.get("numpy.random")) in seen:
-        generators += global_generators()
+            if type(value) not in _CLOSED and id(value) not in seen:
+                seen[id(value)] = value
+                walk.visit(value)
+        walk.attributes()
+    generators = walk.generators
+    if "random" in walk.wanted or id(sys.modules.get("numpy.random")) in seen:
+        generators = [*generators, *global_generators()]
     skipped = {key: value for key, value in exempt.items() if seen.get(key) is value}
-    return Environment(tuple(cells), tuple(names), tuple(contents), skipped, tuple(generators))
+    return Environment(
+        tuple(walk.cells), tuple(walk.names), tuple(walk.contents), skipped, tuple(generators)
+    )
+
+
+class _Chain:
+    """Where the attributes of a value are, the first place first; and which were looked up there."""
+
+    __slots__ = ("doubted", "known", "made_up", "spaces")
+
+    def __init__(self, spaces: list[Any]) -> None:
+        self.spaces = spaces
+        self.made_up = any("__getattr__" in space for space in spaces)
+        self.known: set[str] = set()
+        self.doubted: set[str] = set()
+
+
+class _Walk:
+    """What is found on the way from some values to all that they read."""
+
+    def __init__(self, exempt: Mapping[int, Any]) -> None:
+        self.cells: list[tuple[CellType, Any]] = []
+        self.names: list[tuple[Any, str, Any]] = []
+        self.contents: list[Contents | Stamp] = []
+        self.generators: list[Any] = []
+        self.pending: list[Any] = []
+        self.seen: dict[int, Any] = {}
+        self.wanted: set[str] = set()
+        self._doubted: set[str] = set()
+        self._reads_all = False
+        self._chains: list[_Chain] = []
+        self._exempt = exempt
+
+    def visit(self, value: Any) -> None:
+        """Look at a value."""
+        kind = type(value)  # not isinstance: an object may claim to be of any class
+        if kind is FunctionType:
+            self._function(value)
+            return
+        if issubclass(kind, np.ndarray):
+            if id(value) not in self._exempt:
+                self.contents.append(Stamp.of(value))
+            if kind is np.ndarray:
+                return
+        elif is_array(value):
+            return
+        elif is_generator(value):
+            self.generators.append(value)
+        if is_container(kind) and len(self.contents) < MAX_CONTAINERS:
+            inside = Contents.of(value)
+            self.pending += inside.held
+            if id(value) not in self._exempt:
+                self.contents.append(inside)
+        self.pending += _behind(value)
+        if kind is ContextVar:
+            self.pending.append(value.get(None))
+            self.names.append((partial(_current, value), "", self.pending[-1]))
+        own = _own(value)
+        if own:
+            self._wrapped(own)
+        if chain := list(_namespaces(value)):
+            self._chains.append(_Chain(chain))
+
+    def _wrapped(self, own: Mapping[str, Any]) -> None:
+        """Of what has these attributes, the function that it stands for and its rules."""
+        if "__wrapped__" in own:
+            self.pending.append(own["__wrapped__"])
+        if "__rules__" in own:  # a rule may be stated again
+            self.pending += own["__rules__"]
+            self.names.append((own.get, "__rules__", own["__rules__"]))
+
+    def _function(self, function: FunctionType) -> None:
+        if function.__dict__:
+            self._wrapped(function.__dict__)
+        if not _is_quiet(function.__module__):
+            self._chains.append(_Chain([function.__dict__]))
+        held = [content_of(cell) for cell in function.__closure__ or ()]
+        self.pending += [*held, function.__defaults__, function.__kwdefaults__]
+        world = function.__globals__
+        home = world.get("__name__")
+        if _is_quiet(home) or _is_installed(str(home).partition(".")[0]):
+            return
+        self.cells += zip(function.__closure__ or (), held, strict=True)
+        get = partial(getattr, function)
+        self.names.append((get, "__defaults__", function.__defaults__))
+        if function.__kwdefaults__:
+            self.names.append((get, "__kwdefaults__", function.__kwdefaults__))
+        loaded = loads_of(function.__code__)
+        if loaded.modules:
+            self.pending += _imported(loaded.modules, world)
+        for name in loaded.names:
+            found = world.get(name, MISSING)
+            if not (_is(found, ModuleType) and _is_quiet(found.__name__)):
+                self.names.append((world.get, name, found))
+            self.pending.append(found)
+        self.wanted |= loaded.attributes
+        self._doubted |= loaded.doubted
+        self._reads_all |= loaded.reads_all
+
+    def attributes(self) -> None:
+        """Look up what functions load: only such attributes matter. What they hold may hold more."""
+        doubted = self.wanted & self._doubted
+        certain = self.wanted - doubted
+        for chain in self._chains:
+            spaces, fresh = chain.spaces, certain - chain.known
+            if fresh and not chain.made_up:
+                fresh = set().union(*[space.keys() & fresh for space in spaces])
+            for names, in_doubt in ((fresh, chain.made_up), (doubted - chain.doubted, True)):
+                for name in names:
+                    held = [space.get(name, MISSING) for space in spaces]
+                    while not in_doubt and held and held[-1] is MISSING:
+                        held.pop()
+                    # Also where it is missing: there it would come before the one that is found.
+                    for space, one in zip(spaces, held, strict=False):
+                        self.names.append((space.get, name, one))
+                    self.pending += held
+            chain.known |= certain
+            chain.doubted |= doubted
+            if self._reads_all:
+                self.pending += [space for space in spaces if id(space) not in self.seen]
 
 
 def _is(value: Any, kinds: type | tuple[type, ...]) -> bool:
@@ -183,10 +239,6 @@ def _behind(value: Any) -> Iterator[Any]:
         yield value.fget
     elif _is(value, partial):
         yield from (value.func, value.args, value.keywords)
-    own = _own(value)
-    if "__wrapped__" in own:
-        yield own["__wrapped__"]
-    yield from own.get("__rules__", ())
     for base in (*type(value).__mro__, *(value.__mro__ if _is(value, type) else ())):
         if not _is_quiet(base.__module__):
             for name, method in vars(base).items():  # calls, operators, look-ups
@@ -209,8 +261,6 @@ def _own(value: Any) -> Any:
 
 def _namespaces(value: Any) -> Iterator[Any]:
     """Where the attributes of an object, a class or a module of the user's are."""
-    if _is(value, FunctionType) and _is_quiet(value.__module__):
-        return
     if _is(value, ModuleType):
         if not _is_quiet(value.__name__):
             yield vars(value)
@@ -237,7 +287,12 @@ def _namespaces(value: Any) -> Iterator[Any]:
 
 
 def _is_quiet(module: Any) -> bool:
-    return str(module).partition(".")[0] in _QUIET
+    return _is_named_quiet(str(module))
+
+
+@lru_cache(maxsize=4096)
+def _is_named_quiet(name: str) -> bool:
+    return name.partition(".")[0] in _QUIET
 
 
 @lru_cache(maxsize=1024)
