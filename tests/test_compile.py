@@ -578,6 +578,21 @@ def test_gradients_along_a_chain_add_up_on_the_way():
     assert peak < (steps + 14) * step  # one hidden state for each step, and a few temporaries
 
 
+def test_a_slope_is_kept_in_the_place_of_what_it_is_made_of():
+    def loss(x):
+        for _ in range(steps):
+            x = fg.nn.sigmoid(np.flip(x, 0))
+        return np.sum(x)
+
+    steps, x = 20, normal(64, 64)
+    jitted = fg.jit(fg.grad(loss))
+    first = jitted(x)
+    jitted(x)
+    peak, second = peak_of(jitted, x)
+    assert_same(second, first)
+    assert peak < (steps + 6) * x.nbytes  # one slope for each step, instead of exp(-|x|) and 1 + it
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_the_order_of_operations_changes_no_bit(name, monkeypatch):
     monkeypatch.setattr(schedule_module, "WORTHWHILE", 0)
