@@ -30,6 +30,9 @@ spelling_module = import_module("fungrad.compile.spelling")
 run_module = import_module("fungrad.compile.run")
 
 
+MATRIX = np.random.default_rng(0).normal(size=(40, 40))
+
+
 def normal(*shape, dtype=np.float64):
     return np.random.default_rng(len(shape) + 3).normal(size=shape).astype(dtype)
 
@@ -758,3 +761,19 @@ def test_very_long_programs_are_compiled_late(monkeypatch):
         assert_same(f(x), chain(x))
         counts.append(len(built))
     assert counts == [0, 0, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "slope",
+    [
+        fg.grad(lambda v: np.sum(MATRIX @ v)),
+        fg.grad(lambda v: np.sum(np.hypot(MATRIX + v[:, None], 1))),
+        fg.grad(lambda v: np.mean(MATRIX * v[:, None])),
+    ],
+)
+def test_products_of_one_number_do_not_change_after_the_first_call(slope):
+    """Broadcast, it lies in memory otherwise than as the constant that a simpler graph has."""
+    vector = np.random.default_rng(1).normal(size=40)
+    jitted = fg.jit(slope)
+    results = [f(vector).tobytes() for f in (slope, slope, slope, jitted, jitted, jitted)]
+    assert len(set(results)) == 1

@@ -763,3 +763,18 @@ def test_what_reads_nothing_is_called_often(function):
     g, x = fg.jit(function), np.ones(3)
     for _ in range(300):
         assert np.array_equal(g(x), function(x))
+
+
+def test_footgun_errstate_inside_of_the_function():
+    """Nodes have no place for it; around the call it holds."""
+
+    def f(x):
+        with np.errstate(divide="ignore"):
+            return 1 / x
+
+    g, x = fg.jit(f), np.zeros(2)
+    for _ in range(3):
+        with pytest.warns(RuntimeWarning, match="divide by zero"):
+            g(x)
+        with np.errstate(divide="ignore"):
+            assert np.isinf(g(x)).all()
