@@ -341,3 +341,61 @@ def test_lines_of_any_shape_have_the_same_bits(shape, data, function, dtype):
 def test_sums_of_axes_apart_are_not_cut(eager):
     """NumPy's order of adding depends on the axis in between."""
     assert "def g0(blocks, " not in fg.source(lambda x: np.sum(x, axis=(0, 2)), CUBE)
+
+
+# --- errors and warnings of programs -------------------------------------------------------------
+
+
+def raised(f, *operands):
+    with pytest.raises(Exception) as info:  # noqa: PT011
+        f(*operands)
+    return type(info.value), str(info.value).splitlines()[0]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_errors_are_numpys(threads, eager):
+    singular = STACK.copy()
+    singular[[3, -1], 0] = 0.0
+    far = np.arange(300).reshape(100, 3) % 60
+    far[[40, 99], 1] = 77, -99
+    for f, good, bad in (
+        (np.linalg.inv, (STACK,), (singular,)),
+        (np.linalg.cholesky, (SPD,), (-SPD,)),
+        (lambda x, i: x[i], (WIDE, far % 60), (WIDE, far)),
+    ):
+        g = fg.jit(f)
+        with fg.config(threads=threads):
+            for _ in range(3):
+                same(g(*good), f(*good), "before")
+            for _ in range(2):
+                assert raised(g, *bad) == raised(f, *bad)
+                same(g(*good), f(*good), "after an error")
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_warnings_are_numpys(threads, eager):
+    x = WIDE.copy()
+    x[-1, -1] = np.inf
+    x[0, -1] = -np.inf
+    f = lambda x: np.sum(x, axis=0)
+    g = fg.jit(f)
+    with fg.config(threads=threads):
+        for _ in range(3):
+            g(WIDE)
+        with pytest.warns(RuntimeWarning, match="invalid value encountered in reduce"):
+            assert np.isnan(g(x)[-1])
+        with np.errstate(invalid="raise"), pytest.raises(FloatingPointError):
+            g(x)
+        with np.errstate(invalid="ignore"):
+            same(g(x)[:-1], f(x)[:-1], "ignored")
+
+
+def test_exported_programs_need_no_threads(eager, tmp_path):
+    path = tmp_path / "program.py"
+    path.write_text(fg.export_source(lambda a: np.linalg.inv(a) @ a, STACK), encoding="utf-8")
+    space = {}
+    exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), space)
+    assert "def g0(blocks, " in path.read_text(encoding="utf-8")
+    assert "ThreadPoolExecutor" not in path.read_text(encoding="utf-8")
+    (got,) = space["program"](STACK)
+    same(got, np.linalg.inv(STACK) @ STACK, "exported")
