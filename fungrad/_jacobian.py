@@ -16,8 +16,9 @@ from fungrad._batch import batch
 from fungrad._diagonal import without_identities
 from fungrad._expr import Expr
 from fungrad._graph import Graph, make_graph, substitute
+from fungrad._jvp import along_one, linearized
 from fungrad._tracer import Rewrite, Tracer
-from fungrad._vjp import Positions, along_one, linearized, pullback
+from fungrad._vjp import Positions, pullback
 from fungrad.ops.creation import eye, full
 from fungrad.ops.shape import cast_like
 

@@ -23,10 +23,10 @@ from numpy.lib import stride_tricks
 from scipy import special
 
 import fungrad as fg
+from fungrad._linearity import active_nodes
 from fungrad._primitive import answers
 from fungrad._refusals import REFUSALS
 from fungrad._tracer import Tracer
-from fungrad._vjp import active_nodes
 from tests._probes import ALL, INPUTS
 
 PATH = Path(inspect.getfile(fg)).parent / "docs" / "numpy.md"

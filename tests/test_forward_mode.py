@@ -6,8 +6,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import fungrad as fg
 from fungrad._graph import make_graph
+from fungrad._jvp import pushforward
 from fungrad._simplify import simplify
-from fungrad._vjp import pullback, pushforward
+from fungrad._vjp import pullback
 from tests._checks import graph_of
 from tests._domains import all_rows
 

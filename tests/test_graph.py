@@ -16,10 +16,10 @@ import pytest
 import fungrad as fg
 from fungrad._aval import make_aval
 from fungrad._expr import bits_key, make_input, make_literal, node_key
+from fungrad._gradient import gradient
 from fungrad._graph import make_graph, substitute, topological
 from fungrad._primitive import registry
 from fungrad._simplify import simplify
-from fungrad._vjp import gradient
 
 graph_module = import_module("fungrad._graph")
 expr_module = import_module("fungrad._expr")

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 import fungrad as fg
 from fungrad._evaluate import interpret
+from fungrad._gradient import gradient
 from fungrad._simplify import simplify
-from fungrad._vjp import gradient
 from fungrad.compile import pool, scratch
 from fungrad.compile.pool import Pool, Spot
 from tests._checks import LAYOUTS, graph_of, same_bits

@@ -16,7 +16,7 @@ from typing import Any
 
 import attrs
 
-from fungrad import _vjp
+from fungrad import _residuals, _vjp
 from fungrad._aval import Aval, StackAval
 from fungrad._expr import Expr, Input, Literal, make_input
 from fungrad._graph import Graph, make_graph, topological
@@ -46,7 +46,7 @@ def loop_vjp(
         return (ZERO,) * len(operands)
     _, sequences, constants = spec.operands(operands)
     back = written_out(_vjp.pullback(body, flow.wrt, flow.seeds))
-    before, after = _vjp.split(back, len(body.inputs))
+    before, after = _residuals.split(back, len(body.inputs))
     sources = Sources.of(spec, before.outputs)
 
     extra = [node for node in sources.stored if node not in spec.stacked]

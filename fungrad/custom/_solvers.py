@@ -14,7 +14,8 @@ import numpy as np
 
 from fungrad._batch import batch
 from fungrad._graph import Graph
-from fungrad._vjp import linearized, pullback
+from fungrad._jvp import linearized
+from fungrad._vjp import pullback
 from fungrad.compile.run import program
 from fungrad.custom._linear import DENSE, krylov
 from fungrad.errors import ConvergenceError

@@ -10,12 +10,12 @@ from functools import wraps
 from typing import Any
 
 from fungrad._aval import Aval, aval_of
+from fungrad._gradient import gradient
 from fungrad._jacobian import slope
 from fungrad._provenance import explained
 from fungrad._trace import Result, Traced, trace_flat
 from fungrad._tracer import Tracer
 from fungrad._tree import LEAF, tree_map
-from fungrad._vjp import gradient
 from fungrad.compile import run
 from fungrad.errors import (
     ArgumentError,

@@ -12,10 +12,12 @@ import attrs
 
 from fungrad._aval import Aval
 from fungrad._graph import Graph
+from fungrad._jvp import linearized, pushforward
 from fungrad._provenance import explained
+from fungrad._residuals import remembering
 from fungrad._trace import Result, Traced, trace_flat
 from fungrad._tree import TreeDef, check_same_structure, flatten, structure
-from fungrad._vjp import linearized, pullback, pushforward, remembering
+from fungrad._vjp import pullback
 from fungrad.compile import run
 from fungrad.errors import ArgumentError
 from fungrad.transforms._arguments import (

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 import fungrad as fg
+from fungrad._gradient import gradient
 from fungrad._graph import Graph, undisturbed
 from fungrad._simplify import simplify
-from fungrad._vjp import gradient
 from fungrad.compile.source import generate
 from fungrad.compile.spelling import spelled
 

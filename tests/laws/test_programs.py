@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 import fungrad as fg
 from fungrad._batch import batch
-from fungrad._vjp import pullback, pushforward
+from fungrad._jvp import pushforward
+from fungrad._vjp import pullback
 from tests._checks import (
     LAYOUTS,
     alike,

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 import fungrad as fg
 from fungrad._aval import aval_of
+from fungrad._gradient import gradient
 from fungrad._trace import trace_flat
-from fungrad._vjp import gradient
 from fungrad.ops.sums import FEW, SHORT, SMALL, summed
 
 LENGTHS = st.sampled_from([1, 2, 3, 9, 40])
