@@ -48,7 +48,7 @@ class Unwritten:
 
 
 class Symbolic:
-    """What stands for an array while a program is built; ``_tracer`` has the only subclass."""
+    """What stands for an array while a program is built; ``_tracer`` has the only complete subclass."""
 
     __slots__ = ()
 

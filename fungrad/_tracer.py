@@ -16,6 +16,7 @@ import attrs
 import numpy as np
 
 from fungrad._aval import SCALAR_TYPES, Aval, TupleAval, aval_of
+from fungrad._dispatch import call_answer
 from fungrad._evaluate import apply, compute, depends
 from fungrad._expr import (
     Expr,
@@ -28,7 +29,7 @@ from fungrad._expr import (
     with_args,
 )
 from fungrad._primitive import ZERO, Primitive, items, kind_of, promoted_dtypes
-from fungrad._protocols import ArrayProtocols, call_answer
+from fungrad._protocols import ArrayProtocols
 from fungrad._provenance import recording
 from fungrad._questions import Question, Read, as_it_is
 from fungrad._snapshot import Snapshot

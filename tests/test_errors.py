@@ -777,7 +777,7 @@ def test_attributes_that_are_not_there_are_found_missing_silently():
 
 
 def test_the_remedies_for_attributes_of_other_libraries_exist():
-    from fungrad._protocols import _ELSEWHERE
+    from fungrad._attributes import _ELSEWHERE
 
     for name, remedy in _ELSEWHERE.items():
         assert not hasattr(np.ndarray, name), name

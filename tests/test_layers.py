@@ -16,7 +16,7 @@ ROWS = (
     {"_locks", "_intern", "_aval", "_containers", "_tree", "_config", "_provenance"},
     {"_expr", "_graph"},
     {"_refusals", "_primitive", "_evaluate", "_codec", "_questions", "_snapshot"},
-    {"_protocols", "_tracer"},
+    {"_dispatch", "_attributes", "_operators", "_leaving", "_protocols", "_tracer"},
     {"ops"},
     {"_trace"},
     {

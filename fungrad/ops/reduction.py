@@ -10,8 +10,8 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from fungrad._aval import Aval, make_aval
+from fungrad._dispatch import call_answer
 from fungrad._primitive import ZERO, Masked, Primitive, answer, implements, primitive, result_dtype
-from fungrad._protocols import call_answer
 from fungrad.ops.elementwise import root
 from fungrad.ops.shape import broadcast_to, expand_dims
 
