@@ -60,7 +60,8 @@ class Environment:
     def rebound(self) -> bool:
         """Whether a variable, default or attribute is bound to something else now."""
         return any(differs(content_of(cell), value) for cell, value in self.cells) or any(
-            differs(get(name, MISSING), value) for get, name, value in self.names
+            (now := get(name, MISSING)) is not value and differs(now, value)
+            for get, name, value in self.names
         )
 
     def comparison(self) -> Callable[[], bool]:

@@ -92,18 +92,6 @@ def observe(*values: Any, exempt: Mapping[int, Any] = MappingProxyType({})) -> E
     )
 
 
-class _Chain:
-    """Where the attributes of a value are, the first place first; and which were looked up there."""
-
-    __slots__ = ("doubted", "known", "made_up", "spaces")
-
-    def __init__(self, spaces: list[Any]) -> None:
-        self.spaces = spaces
-        self.made_up = any("__getattr__" in space for space in spaces)
-        self.known: set[str] = set()
-        self.doubted: set[str] = set()
-
-
 class _Walk:
     """What is found on the way from some values to all that they read."""
 
@@ -117,7 +105,8 @@ class _Walk:
         self.wanted: set[str] = set()
         self._doubted: set[str] = set()
         self._reads_all = False
-        self._chains: list[_Chain] = []
+        self._chains: list[list[Any]] = []
+        self._looked_up: tuple[int, set[str], set[str]] = (0, set(), set())
         self._exempt = exempt
 
     def visit(self, value: Any) -> None:
@@ -125,6 +114,9 @@ class _Walk:
         kind = type(value)  # not isinstance: an object may claim to be of any class
         if kind is FunctionType:
             self._function(value)
+            return
+        if kind is tuple:
+            self.pending += value[:MAX_ENTRIES]
             return
         if issubclass(kind, np.ndarray):
             if id(value) not in self._exempt:
@@ -148,7 +140,7 @@ class _Walk:
         if own:
             self._wrapped(own)
         if chain := list(_namespaces(value)):
-            self._chains.append(_Chain(chain))
+            self._chains.append(chain)
 
     def _wrapped(self, own: Mapping[str, Any]) -> None:
         """Of what has these attributes, the function that it stands for and its rules."""
@@ -162,7 +154,7 @@ class _Walk:
         if function.__dict__:
             self._wrapped(function.__dict__)
         if not _is_quiet(function.__module__):
-            self._chains.append(_Chain([function.__dict__]))
+            self._chains.append([function.__dict__])
         held = [content_of(cell) for cell in function.__closure__ or ()]
         self.pending += [*held, function.__defaults__, function.__kwdefaults__]
         world = function.__globals__
@@ -190,23 +182,32 @@ class _Walk:
         """Look up what functions load: only such attributes matter. What they hold may hold more."""
         doubted = self.wanted & self._doubted
         certain = self.wanted - doubted
-        for chain in self._chains:
-            spaces, fresh = chain.spaces, certain - chain.known
-            if fresh and not chain.made_up:
-                fresh = set().union(*[space.keys() & fresh for space in spaces])
-            for names, in_doubt in ((fresh, chain.made_up), (doubted - chain.doubted, True)):
-                for name in names:
-                    held = [space.get(name, MISSING) for space in spaces]
-                    while not in_doubt and held and held[-1] is MISSING:
-                        held.pop()
-                    # Also where it is missing: there it would come before the one that is found.
-                    for space, one in zip(spaces, held, strict=False):
-                        self.names.append((space.get, name, one))
-                    self.pending += held
-            chain.known |= certain
-            chain.doubted |= doubted
-            if self._reads_all:
-                self.pending += [space for space in spaces if id(space) not in self.seen]
+        count, known, known_doubted = self._looked_up
+        self._looked_up = len(self._chains), certain, doubted
+        for chain in self._chains[:count]:
+            self._look_up(chain, certain - known, doubted - known_doubted)
+        for chain in self._chains[count:]:
+            self._look_up(chain, certain, doubted)
+        if self._reads_all:
+            spaces = [space for chain in self._chains for space in chain]
+            self.pending += [space for space in spaces if id(space) not in self.seen]
+
+    def _look_up(self, chain: list[Any], certain: set[str], doubted: set[str]) -> None:
+        """Attributes in the places where they are, the first place first."""
+        made_up = False
+        if certain:
+            made_up = any("__getattr__" in space for space in chain)
+            if not made_up:
+                certain = set().union(*[space.keys() & certain for space in chain])
+        for names, in_doubt in ((certain, made_up), (doubted, True)):
+            for name in names:
+                held = [space.get(name, MISSING) for space in chain]
+                while not in_doubt and held and held[-1] is MISSING:
+                    held.pop()
+                # Also where it is missing: there it would come before the one that is found.
+                for space, one in zip(chain, held, strict=False):
+                    self.names.append((space.get, name, one))
+                self.pending += held
 
 
 def _is(value: Any, kinds: type | tuple[type, ...]) -> bool:
@@ -242,8 +243,7 @@ def _behind(value: Any) -> Iterator[Any]:
     for base in (*type(value).__mro__, *(value.__mro__ if _is(value, type) else ())):
         if not _is_quiet(base.__module__):
             for name, method in vars(base).items():  # calls, operators, look-ups
-                special = name.startswith("__") and name not in _ELSEWHERE
-                if special and isinstance(method, FunctionType):
+                if type(method) is FunctionType and name[:2] == "__" and name not in _ELSEWHERE:
                     yield method
 
 
@@ -277,7 +277,7 @@ def _namespaces(value: Any) -> Iterator[Any]:
             name: member
             for base in type(value).__mro__
             for name, member in vars(base).items()
-            if isinstance(member, MemberDescriptorType)
+            if type(member) is MemberDescriptorType
         }
         if members:
             yield Slots(value, members)
