@@ -777,3 +777,18 @@ def test_products_of_one_number_do_not_change_after_the_first_call(slope):
     jitted = fg.jit(slope)
     results = [f(vector).tobytes() for f in (slope, slope, slope, jitted, jitted, jitted)]
     assert len(set(results)) == 1
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: np.sum(np.square((x + x).reshape(-1).reshape(x.shape)), axis=0),
+        lambda x: (x + x).reshape(-1).reshape(x.shape) @ x,
+        lambda x: np.sum(np.tanh(x.T.reshape(-1).reshape(x.T.shape)), axis=1),
+    ],
+)
+@pytest.mark.parametrize("layout", [np.asfortranarray, lambda x: np.repeat(x, 2, 1)[:, ::2]])
+def test_layouts_of_inputs_do_not_change_results_after_the_first_call(f, layout):
+    x = layout(np.random.default_rng(0).normal(size=(30, 30)))
+    jitted = fg.jit(f)
+    assert len({jitted(x).tobytes() for _ in range(5)}) == 1

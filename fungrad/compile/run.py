@@ -94,7 +94,7 @@ class Program:
     def __call__(self, values: Sequence[Any]) -> Sequence[Any]:
         """The outputs for these input values."""
         if self._calls < self._hot - 1:
-            graph = self.graph if self._calls else self._given
+            graph = self.graph if self._calls or not all(map(_is_dense, values)) else self._given
             self._calls += 1
             return _finished(graph, interpret(graph, values))
         operands = list(map(as_operand, values))
@@ -124,6 +124,11 @@ def _is_contiguous(operand: Any) -> bool:
     if type(operand) is np.ndarray:
         return bool(operand.flags.c_contiguous)
     return not isinstance(operand, np.ndarray)
+
+
+def _is_dense(value: Any) -> bool:
+    """Whether a value lies in memory as results do: if not, simpler graphs may add it otherwise."""
+    return not isinstance(value, np.ndarray) or value.flags.c_contiguous
 
 
 _PRODUCTS = frozenset({matmul_p, vecdot_p, row_sum_p})
