@@ -273,6 +273,12 @@ SPREAD = {
     "places of maxima": (lambda x: np.argmax(x, axis=1), CUBE.round()),
     "products of lines": (lambda x: np.prod(x, axis=1), CUBE),
     "running sums": (lambda x: np.cumsum(x, axis=1), CUBE),
+    "softmax": (fg.nn.softmax, WIDE),
+    "logsumexp": (lambda x: fg.nn.logsumexp(x, axis=1), WIDE),
+    "softmax and logsumexp": (
+        lambda x: (fg.nn.softmax(x, axis=1), fg.nn.logsumexp(x, axis=1)),
+        WIDE,
+    ),
     "sorted": (lambda x: np.sort(x, axis=1), CUBE),
     "places of the sorted": (lambda x: np.argsort(x, axis=-1, kind="stable"), CUBE.round()),
     "fft": (lambda x: np.fft.fft(x, axis=1), CUBE),

@@ -26,7 +26,7 @@ from fungrad.ops.cumulative import cumprod_p, cumsum_p
 from fungrad.ops.indexing import ARRAY, getitem_p
 from fungrad.ops.inverses import LARGE, inverse_p
 from fungrad.ops.linear import matmul_p, vecdot_p
-from fungrad.ops.softmax import SHARING
+from fungrad.ops.softmax import SHARING, exponentials_p
 
 MOST = 32
 """How many pieces there are at most."""
@@ -127,9 +127,10 @@ def _of_lines(node: Expr) -> Iterator[tuple[int, Axes]]:
 
 
 def _of_rows(node: Expr) -> Iterator[tuple[int, Axes]]:
-    """The first axis, for functions of the last one."""
-    if dict(node.static)["axis"] == (len(node.args[0].aval.shape) - 1,):
-        yield from [(axis, axes) for axis, axes in _of_lines(node) if axis == 0]
+    """The first axis, for functions of the last one; pieces are long enough not to change how."""
+    rank = len(node.args[0].aval.shape)
+    if rank > 1 and dict(node.static)["axis"] == (rank - 1,):
+        yield 0, (0,)
 
 
 def _of_reading(node: Expr) -> Iterator[tuple[int, Axes]]:
@@ -140,11 +141,12 @@ def _of_reading(node: Expr) -> Iterator[tuple[int, Axes]]:
 
 
 _STACKS = frozenset({*OF_CUBE, matmul_p, vecdot_p})
-_LINES = frozenset(OF_ENTRY) - {getitem_p, *SHARING}
+_ROWS = frozenset({exponentials_p, *SHARING})
+_LINES = frozenset(OF_ENTRY) - _ROWS - {getitem_p}
 _RULES: dict[Primitive | None, Callable[[Expr], Iterator[tuple[int, Axes]]]] = {
     **dict.fromkeys(_STACKS, _of_stack),
     **dict.fromkeys(_LINES, _of_lines),
-    **dict.fromkeys(SHARING, _of_rows),
+    **dict.fromkeys(_ROWS, _of_rows),
     getitem_p: _of_reading,
 }
 

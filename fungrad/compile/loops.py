@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence, Set
 from math import prod
 from typing import Any
 
+import attrs
 import numpy as np
 
 from fungrad._config import settings
@@ -68,38 +69,37 @@ def loop(
     return writer.function(name), writer.run(name)
 
 
+@attrs.define(eq=False)
 class _Loop:
-    def __init__(
-        self,
-        group: Group,
-        names: dict[Expr, str],
-        numbers: dict[Expr, int],
-        overwriting: Set[Expr],
-        constants: Constants,
-        call: Call,
-    ) -> None:
-        self._group = group
-        self._overwriting = overwriting
-        self._whole = names
-        self._numbers = numbers
-        self._constants = constants
-        self._call = call
-        self._arguments: dict[tuple[str, Shape | None], str] = {}  # text and shape → parameter
-        self._scratch: list[tuple[Shape, np.dtype[Any]]] = []
-        self._heads: list[str] = []  # the first lines of the loop: rows of arrays
-        self._body: list[tuple[str, str]] = []
-        self._names: dict[Expr, str] = {}
-        self._root: dict[Expr, Expr] = {}
-        self._last: dict[Expr, int] = {}  # of memory owners: the last reader's position
-        self._slots: dict[Expr, str] = {}  # the scratch rows that a member lies in
-        self._free: dict[Any, list[str]] = defaultdict(list)
-        self._tall: dict[Expr, str] = {}
-        for position, node in enumerate(group.nodes):
-            source = node.args[0] if node in group.views else node
+    _group: Group
+    _whole: dict[Expr, str]
+    _numbers: dict[Expr, int]
+    _overwriting: Set[Expr]
+    _constants: Constants
+    _call: Call
+    _arguments: dict[tuple[str, Shape | None], str] = attrs.field(factory=dict, init=False)
+    """Text and shape → parameter."""
+    _scratch: list[tuple[Shape, np.dtype[Any]]] = attrs.field(factory=list, init=False)
+    _heads: list[str] = attrs.field(factory=list, init=False)
+    """The first lines of the loop: rows of arrays."""
+    _body: list[tuple[str, str]] = attrs.field(factory=list, init=False)
+    _names: dict[Expr, str] = attrs.field(factory=dict, init=False)
+    _root: dict[Expr, Expr] = attrs.field(factory=dict, init=False)
+    _last: dict[Expr, int] = attrs.field(factory=dict, init=False)
+    """Of memory owners: the last reader's position."""
+    _slots: dict[Expr, str] = attrs.field(factory=dict, init=False)
+    """The scratch rows that a member lies in."""
+    _free: dict[Any, list[str]] = attrs.field(factory=lambda: defaultdict(list), init=False)
+    _tall: dict[Expr, str] = attrs.field(factory=dict, init=False)
+    _summed: Set[Expr] = attrs.field(factory=frozenset, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        for position, node in enumerate(self._group.nodes):
+            source = node.args[0] if node in self._group.views else node
             self._root[node] = self._root.get(source, source)
             for arg in node.args:
                 self._last[self._root.get(arg, arg)] = position
-        self._summed: Set[Expr] = {t.args[0] for t in group.totals if t.aval.shape}
+        self._summed = {t.args[0] for t in self._group.totals if t.aval.shape}
 
     # --- operations ---
 

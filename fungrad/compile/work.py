@@ -21,7 +21,7 @@ from fungrad.ops.linear import matmul_p, vecdot_p
 from fungrad.ops.reduction import all_p, any_p, argmax_p, argmin_p, max_p, min_p, sum_p
 from fungrad.ops.shape import astype_p
 from fungrad.ops.singular import svd_p, svdvals_p
-from fungrad.ops.softmax import SHARING
+from fungrad.ops.softmax import SHARING, exponentials_p
 from fungrad.ops.sorting import argsort_p, sort_p
 from fungrad.ops.triangular import cholesky_cotangent_p
 
@@ -52,7 +52,7 @@ _ARITHMETIC = frozenset(
 OF_ENTRY: dict[Primitive | None, float] = {
     **dict.fromkeys((sum_p, max_p, min_p, all_p, any_p, argmax_p, argmin_p), QUICK),
     **dict.fromkeys((prod_p, getitem_p), 1.0),
-    **dict.fromkeys((cumprod_p, cumsum_p, irfft_p, rfft_p, sort_p, *SHARING), 3.0),
+    **dict.fromkeys((cumprod_p, cumsum_p, irfft_p, rfft_p, sort_p, exponentials_p, *SHARING), 3.0),
     **dict.fromkeys((fft_p, ifft_p, argsort_p), 10.0),
 }
 """What functions of lines of entries, or of positions, take for an entry."""
