@@ -50,6 +50,7 @@ def thinly(k):
 
 TWO = np.linspace(0, 1, 300).reshape(100, 3)
 EXAMPLES = {
+    "Python integers": (lambda x, n: x * (n**2 + n // 2 - abs(-n) + (n << 1) % 3), 2.0, 3),
     "numbers": (fg.grad(lambda a, b: a * b + np.sin(a) / b, argnums=0), 1.5, 2),
     "parameters": (
         fg.value_and_grad(lambda p, x: np.mean((np.tanh(x @ p["w"] + p["b"])) ** 2)),

@@ -21,38 +21,71 @@ scalar_power = elementwise(
 )
 
 
-def _checked(operation: Callable[..., Any]) -> Callable[..., Any]:
-    """An operation on integers that raises ``OverflowError`` where int64 would wrap around."""
-
-    def value(*operands: Any) -> Any:
-        exact = operation(*[np.asarray(x).astype(object) for x in operands])
-        # As objects: what is too large for int64 alone would become uint64, and then wrap.
-        try:
-            return np.asarray(exact, object).astype(np.int64)[()]
-        except OverflowError:
-            raise too_large() from None
-
-    return value
+def _exactly(operation: Callable[..., Any], *operands: Any) -> Any:
+    """An operation on integers; ``OverflowError`` where int64 would wrap around."""
+    exact = operation(*[np.asarray(x).astype(object) for x in operands])
+    # As objects: what is too large for int64 alone would become uint64, and then wrap.
+    try:
+        return np.asarray(exact, object).astype(np.int64)[()]
+    except OverflowError:
+        raise too_large() from None
 
 
-def _power(a: Any, b: Any) -> Any:
+# Functions of their own, so that they can be exported.
+
+
+def _integer_add(a: Any, b: Any) -> Any:
+    return _exactly(operator.add, a, b)
+
+
+def _integer_subtract(a: Any, b: Any) -> Any:
+    return _exactly(operator.sub, a, b)
+
+
+def _integer_multiply(a: Any, b: Any) -> Any:
+    return _exactly(operator.mul, a, b)
+
+
+def _integer_floor_divide(a: Any, b: Any) -> Any:
+    return _exactly(operator.floordiv, a, b)
+
+
+def _integer_remainder(a: Any, b: Any) -> Any:
+    return _exactly(operator.mod, a, b)
+
+
+def _integer_left_shift(a: Any, b: Any) -> Any:
+    return _exactly(operator.lshift, a, b)
+
+
+def _integer_right_shift(a: Any, b: Any) -> Any:
+    return _exactly(operator.rshift, a, b)
+
+
+def _integer_power(a: Any, b: Any) -> Any:
     if np.any(b < 0):
         raise ValueError("Integers to negative integer powers are not allowed.")
-    return a**b
+    return _exactly(operator.pow, a, b)
+
+
+def _integer_negative(a: Any) -> Any:
+    return _exactly(operator.neg, a)
+
+
+def _integer_absolute(a: Any) -> Any:
+    return _exactly(abs, a)
 
 
 for _ufunc, _operation in (
-    (np.add, operator.add),
-    (np.subtract, operator.sub),
-    (np.multiply, operator.mul),
-    (np.floor_divide, operator.floordiv),
-    (np.remainder, operator.mod),
-    (np.left_shift, operator.lshift),
-    (np.right_shift, operator.rshift),
-    (np.power, _power),
-    (np.negative, operator.neg),
-    (np.absolute, abs),
+    (np.add, _integer_add),
+    (np.subtract, _integer_subtract),
+    (np.multiply, _integer_multiply),
+    (np.floor_divide, _integer_floor_divide),
+    (np.remainder, _integer_remainder),
+    (np.left_shift, _integer_left_shift),
+    (np.right_shift, _integer_right_shift),
+    (np.power, _integer_power),
+    (np.negative, _integer_negative),
+    (np.absolute, _integer_absolute),
 ):
-    elementwise(
-        _checked(_operation), ZERO, name=f"integer_{_ufunc.__name__}", spellings=[(_ufunc, int)]
-    )
+    elementwise(_operation, ZERO, name=f"integer_{_ufunc.__name__}", spellings=[(_ufunc, int)])
