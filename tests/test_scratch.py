@@ -347,10 +347,10 @@ LIVES = st.lists(
 )
 
 
-@given(LIVES)
-def test_what_lives_at_once_does_not_overlap(drawn):
+@given(LIVES, st.sampled_from([scratch._packed, scratch._packed_well]))
+def test_what_lives_at_once_does_not_overlap(drawn, pack):
     lives = sorted([(start, start + length, size) for start, length, size in drawn])
-    offsets, total = scratch._packed(lives)
+    offsets, total = pack(lives)
     placed = [(*life, at) for life, at in zip(lives, offsets, strict=True)]
     for i, (start, end, size, at) in enumerate(placed):
         assert 0 <= at <= at + size <= total
@@ -373,3 +373,39 @@ def test_packing_wastes_little():
     for start, end, size in lives:
         used[start : end + 1] += size
     assert scratch._packed(lives)[1] < 1.1 * used.max()
+
+
+def test_what_is_large_finds_room_where_much_that_is_small_was_before():
+    forward = [(i, 200 - i, 24) for i in range(100)]
+    backward = [(101 + i, 300, 16) for i in range(100)]
+    lives = [*forward, *backward, (300, 301, 1600)]
+    used = np.zeros(302, int)
+    for start, end, size in lives:
+        used[start : end + 1] += size
+    assert scratch._packed(lives)[1] > 1.2 * used.max()
+    assert scratch._packed_well(lives)[1] < 1.02 * used.max()
+
+
+def test_joined_and_scattered_arrays_are_kept():
+    def joined(x):
+        pieces = np.concatenate([np.sin(x), np.cos(x)], axis=0)
+        return np.sum(np.exp(pieces))
+
+    def scattered(x):
+        return np.sum(np.tanh(fg.grad(lambda x: np.sum(x[1:] * x[:-1] * np.sin(x[1:])))(x)))
+
+    def at_places(x):
+        return np.sum(np.tanh(fg.grad(lambda x: np.sum(x[[0, 2, 0]] ** 3))(x)))
+
+    rng = np.random.default_rng(2)
+    for f, text in [
+        (joined, "np.concatenate(("),
+        (scattered, "np.copyto("),
+        (at_places, ".fill(0)"),
+    ]:
+        for shape in [(4, 3), (40, 300)]:
+            first, second = rng.normal(size=(2, *shape))
+            graph, values = graph_of(f, [first])
+            found = check(graph, values, [second, *values[1:]])
+            assert text in found or (f is scattered and ".fill(0)" in found)
+            assert "out=s" in found or " = s" in found

@@ -210,14 +210,19 @@ def choice(node: Expr, operands: Sequence[str], target: str, constants: Constant
 
 
 def statements(
-    node: Expr, name: str, operands: Sequence[str], constants: Constants
+    node: Expr, name: str, operands: Sequence[str], constants: Constants, target: str | None
 ) -> list[str] | None:
-    """What fills the array ``name`` piece by piece, where that is how ``node`` is computed."""
+    """What fills the array ``name`` piece by piece, where that is how ``node`` is computed.
+
+    ``target`` is the name of the array that it shall be, if there is one.
+    """
     if node.primitive not in (scatter_add_p, scatter_sum_p):
         return None
     static = dict(node.static)
     shape, dtype = constants.value(node.aval.shape), constants.value(node.aval.dtype)
     lines = [f"{name} = np.zeros({shape}, {dtype})"]
+    if target is not None:
+        lines = [f"{name} = {target}", f"{name}.fill(0)"]
     assert callable(getitem_p.template)
     if node.primitive is scatter_add_p and len(operands) > 1:
         where = getitem_p.template(["np.s_", *operands[1:]], constants.value, index=static["index"])
@@ -231,7 +236,10 @@ def statements(
     if node.primitive is scatter_sum_p:
         everywhere = scatter_intersection(static["indices"], node.aval.shape)
         if everywhere is not None and small:
-            lines = [f"{name} = {constants.held(_zeros(node.aval, everywhere))}.copy()"]
+            zeros = constants.held(_zeros(node.aval, everywhere))
+            lines = [f"{name} = {zeros}.copy()"]
+            if target is not None:
+                lines = [f"{name} = {target}", f"np.copyto({name}, {zeros})"]
         elif everywhere is not None:
             lines.append(f"{getitem_p.template([name], constants.value, index=everywhere)} = -0.0")
     for index, text in pieces:

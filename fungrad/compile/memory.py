@@ -18,10 +18,11 @@ from fungrad._aval import StackAval
 from fungrad._expr import Expr, Input, Literal
 from fungrad._graph import Graph
 from fungrad._primitive import item
-from fungrad.compile.calls import TAKING_OUT, is_long_choice, is_ufunc
+from fungrad.compile.calls import TAKING_OUT, is_long_choice, is_ufunc, stacked_numbers
 from fungrad.compile.fuse import Unit
 from fungrad.compile.rows import by_rows
-from fungrad.ops.shape import broadcast_to_p
+from fungrad.ops.indexing import scatter_add_p, scatter_sum_p
+from fungrad.ops.shape import broadcast_to_p, concatenate_p
 
 COPY, SCALAR, NUMBER, FRESH = ".copy()", "[()]", ".item()", ""
 """What to do with an output before it is handed out, as source text.
@@ -223,7 +224,7 @@ def _takes_out(unit: Unit, dense: Set[Expr]) -> Sequence[Expr]:
         return unit.kept
     primitive, aval = unit.primitive, unit.aval
     assert primitive is not None
-    ufunc = is_ufunc(unit) or primitive in TAKING_OUT
+    ufunc = is_ufunc(unit) or (primitive in _FILLING and stacked_numbers(unit) is None)
     # Complex products round differently where an operand is overwritten.
     fits = (
         (ufunc or is_long_choice(unit))
@@ -233,6 +234,10 @@ def _takes_out(unit: Unit, dense: Set[Expr]) -> Sequence[Expr]:
         and aval.dtype.kind != "c"
     )
     return (unit,) if fits else ()
+
+
+_FILLING = TAKING_OUT | {concatenate_p, scatter_add_p, scatter_sum_p}
+"""What takes the keyword ``out``, or starts from zeros in any array, apart from ufuncs."""
 
 
 def _may_overwrite(unit: Unit, node: Expr, owner: Expr, root: dict[Expr, Expr]) -> bool:

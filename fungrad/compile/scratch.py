@@ -41,7 +41,7 @@ class Layout:
 def layout(buffers: Iterable[Buffer]) -> Layout:
     """Buffers in one piece of memory, in which two may overlap if their lives do not."""
     chosen = sorted((b for b in buffers if _bytes(b) >= LEAST), key=lambda b: b.start)
-    offsets, total = _packed([(b.start, b.end, _bytes(b)) for b in chosen])
+    offsets, total = _packed_well([(b.start, b.end, _bytes(b)) for b in chosen])
     if not WORTHWHILE <= total <= MOST_BYTES:
         return Layout()
     spots: dict[Spot, int] = {}
@@ -56,6 +56,23 @@ def layout(buffers: Iterable[Buffer]) -> Layout:
 def _bytes(buffer: Buffer) -> int:
     aval = buffer.nodes[0].aval
     return -(-aval.size * aval.dtype.itemsize // ALIGNMENT) * ALIGNMENT
+
+
+def _packed_well(lives: Sequence[tuple[int, int, int]]) -> tuple[list[int], int]:
+    """``_packed``, in the order of starts or backwards in time, whichever takes less memory.
+
+    What is large comes late in one of them, when there are only small gaps: often the last of all,
+    where many small arrays are put together.
+    """
+    forwards, total = _packed(lives)
+    order = sorted(range(len(lives)), key=lambda i: -lives[i][1])
+    turned, less = _packed([(-lives[i][1], -lives[i][0], lives[i][2]) for i in order])
+    if less >= total:
+        return forwards, total
+    offsets = [0] * len(lives)
+    for i, offset in zip(order, turned, strict=True):
+        offsets[i] = offset
+    return offsets, less
 
 
 def _packed(lives: Sequence[tuple[int, int, int]]) -> tuple[list[int], int]:

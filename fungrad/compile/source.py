@@ -151,7 +151,7 @@ class _Writer:
         else:
             operands = [self._text(node, arg) for arg in node.args]
             lines = self._in_pieces(node, name, operands)
-            lines = lines or statements(node, name, operands, constants) or []
+            lines = lines or statements(node, name, operands, constants, self._target(node)) or []
             if not lines:
                 text, target = self._call(node, operands), self._target(node)
                 if is_long_choice(node) and node in self._dense:
