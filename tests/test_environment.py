@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import operator
 import sys
+from importlib import import_module
 from types import FunctionType, MappingProxyType, MethodType, ModuleType, SimpleNamespace
 from unittest.mock import Mock
 
@@ -21,6 +22,7 @@ import fungrad as fg
 from fungrad.transforms._observe import observe
 from tests.test_jit import counting
 
+environment_module = import_module("fungrad.transforms._environment")
 pytestmark = pytest.mark.usefixtures("hotness")
 
 OPTIONAL = None
@@ -778,3 +780,15 @@ def test_footgun_errstate_inside_of_the_function():
             g(x)
         with np.errstate(divide="ignore"):
             assert np.isinf(g(x)).all()
+
+
+def test_very_many_variables():
+    count = environment_module.MOST + 1
+    world = {f"v{i}": float(i) for i in range(count)} | {"__name__": "many"}
+    total = " + ".join([f"v{i}" for i in range(count)])
+    exec(f"def f(x):\n    return x * ({total})", world)
+    f = fg.jit(world["f"])
+    for v0 in (0.0, 1.0):
+        world["v0"] = v0
+        for _ in range(4):
+            assert f(2.0) == world["f"](2.0)

@@ -20,6 +20,8 @@ from fungrad.transforms._contents import MISSING, Contents, Slots, Stamp, differ
 
 HOT = 64
 """The comparison from which on it is done by generated code: until then that would take longer."""
+MOST = 200
+"""How many variables and contents are compared by it: writing it for more would take too long."""
 
 
 def content_of(cell: CellType) -> Any:
@@ -55,6 +57,9 @@ class Environment:
         """Whether anything differs now: arrays by identity and contents, numbers by their bits."""
         if self._compiled or next(self._comparisons) >= HOT:
             return self.comparison()()
+        return self._any()
+
+    def _any(self) -> bool:
         return self.rebound() or bool(self.written())
 
     def rebound(self) -> bool:
@@ -65,7 +70,9 @@ class Environment:
         )
 
     def comparison(self) -> Callable[[], bool]:
-        """``changed`` as generated code, which takes a quarter of the time."""
+        """``changed`` as generated code, which takes half of the time, if there are not too many."""
+        if len(self.cells) + len(self.names) + len(self.contents) > MOST:
+            return self._any
         if not self._compiled:
             code = Code()
             code.lines += ["try:", "    pass"]  # there may be nothing to compare
