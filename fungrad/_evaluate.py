@@ -76,11 +76,7 @@ def interpret(graph: Graph, inputs: Sequence[Any]) -> list[Any]:
 
 def _overwritten(graph: Graph, last: Sequence[Sequence[Expr]]) -> dict[Expr, Expr]:
     """The operands over which results are written, as nobody else has them or reads them again."""
-    shared: set[Expr] = set()
-    for node in graph.nodes:
-        if not _is_plain(node.primitive):
-            shared.update(node.args)
-    over: dict[Expr, Expr] = {}
+    candidates: list[tuple[Expr, Expr]] = []
     for node, read in zip(graph.nodes, last, strict=True):
         primitive, aval = node.primitive, node.aval
         assert primitive is not None
@@ -88,11 +84,15 @@ def _overwritten(graph: Graph, last: Sequence[Sequence[Expr]]) -> dict[Expr, Exp
         if not read or not aval.shape or not primitive.elementwise or aval.dtype.kind == "c":
             continue
         if isinstance(primitive.value, np.ufunc):
-            for arg in read:
-                if arg.aval is aval and _is_plain(arg.primitive) and arg not in shared:
-                    over[node] = arg
-                    break
-    return over
+            fitting = [arg for arg in read if arg.aval is aval and _is_plain(arg.primitive)]
+            candidates += [(node, arg) for arg in fitting]
+    if not candidates:
+        return {}
+    shared: set[Expr] = set()
+    for node in graph.nodes:
+        if not _is_plain(node.primitive):
+            shared.update(node.args)
+    return {node: arg for node, arg in candidates if arg not in shared}
 
 
 @lru_cache(maxsize=4096)

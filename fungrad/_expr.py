@@ -87,15 +87,18 @@ _frequent_literal = lru_cache(maxsize=256, typed=True)(_literal)
 
 
 def node_key(primitive: Primitive, args: tuple[Expr, ...], static: Static, weak: bool) -> Hashable:
-    """The intern key. It may hold ids: the node keeps its arguments and its static alive."""
+    """The intern key. It may hold ids: the node keeps what they are of alive.
+
+    And it holds little else, so that the garbage collector soon forgets about it.
+    """
     if static:
-        return primitive, weak, static_key(static), *map(id, args)
+        return id(primitive), weak, static_key(static), *map(id, args)
     count = len(args)
     if count == 2:  # most nodes; so it takes half the time
-        return primitive, weak, (), id(args[0]), id(args[1])
-    return (
-        (primitive, weak, (), id(args[0])) if count == 1 else (primitive, weak, (), *map(id, args))
-    )
+        return id(primitive), weak, (), id(args[0]), id(args[1])
+    if count == 1:
+        return id(primitive), weak, (), id(args[0])
+    return id(primitive), weak, (), *map(id, args)
 
 
 find_node: Callable[[Hashable], Expr | None] = _exprs.get

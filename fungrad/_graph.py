@@ -105,7 +105,7 @@ def make_graph(input_avals: Sequence[Aval], outputs: Sequence[Expr]) -> Graph:
     graph = _graphs.get(key)
     if graph is None:
         inputs = tuple([make_input(i, aval) for i, aval in enumerate(input_avals)])
-        nodes = _items_first(topological(outputs))
+        nodes = undisturbed(lambda: _items_first(topological(outputs)))
         graph = _graphs.add(key, Graph(inputs, tuple(outputs), nodes))
     return graph
 
@@ -118,15 +118,15 @@ def topological(outputs: Iterable[Expr], seen: set[Expr] | None = None) -> list[
     ordered: list[Expr] = []
     seen = set() if seen is None else seen
     for output in outputs:
-        stack = [output]
+        if output in seen or output.primitive is None:
+            continue
+        stack = [(output, iter(output.args))]
         while stack:
-            node = stack[-1]
-            if node in seen or node.primitive is None:
-                stack.pop()
-                continue
-            missing = [arg for arg in node.args if arg.primitive is not None and arg not in seen]
-            if missing:
-                stack += reversed(missing)
+            node, rest = stack[-1]
+            for arg in rest:
+                if arg not in seen and arg.primitive is not None:
+                    stack.append((arg, iter(arg.args)))
+                    break
             else:
                 stack.pop()
                 seen.add(node)
