@@ -191,9 +191,11 @@ cosh = elementwise(np.cosh, lambda y, a: (np.sinh(a),))
 
 def _tanh_derivative(a: Any, order: int) -> Any:
     # 1 - y*y loses relative accuracy for |a| > 5; 1/cosh(a)**2 would cost another transcendental.
-    if order == 1:
-        return 1 - np.square(np.tanh(a))
     y = np.tanh(a)
+    if order == 1 and type(y) is np.ndarray:  # in one array: a first run computes it as it stands
+        return np.subtract(1, np.square(y, out=y), out=y)
+    if order == 1:
+        return 1 - np.square(y)
     return of_sigmoid(order, y, 1 - np.square(y))
 
 
