@@ -279,7 +279,7 @@ def _other_tests(records: Iterable[Primitive]) -> Iterator[Trial]:
             test = test_triangular.test_every_matrix_is_factorised_or_inverted_once
             yield Trial("other", partial(test, likelihood))
     if not names.isdisjoint(("det", "slogdet", "lift")):
-        for n, rank in ((2, 1), (2, 0), (3, 2), (3, 1), (4, 3), (4, 2)):
+        for n, rank in ((2, 1), (2, 0), (3, 2), (3, 1), (3, 0), (4, 3), (4, 2)):
             yield Trial(
                 "other", partial(test_linalg.test_determinant_of_singular_matrices, n, rank)
             )
@@ -363,6 +363,14 @@ SEQUENCE = "a list does as well"
 ALL_ALIKE = "a batch of one operand alone is done as one of all"
 
 EQUIVALENT: dict[tuple[str, str], str] = {
+    (
+        "scale = ct[1] * np.where(sign == 0",
+        "-> ct[1] / np.where(sign == 0, math.nan, 1)",
+    ): "a factor of 1 or NaN",
+    (
+        "unit = np.where(arange_like(a, 2)",
+        "-> np.where(np.ones_like(m), arange_like(a, 2)[:, None] == arange_like(a, 2), 0)",
+    ): "1 or 0, as a boolean",
     ("return of_a, a.mT * ct if ", "else np.matmul(a.mT, ct) -> np.matmul(a.mT, ct)"): FAST,
     ("if not second and b.ndim == 2 and a.ndim == 2", "a.ndim == 2 -> a.ndim != 2"): FAST,
     ("if not second and b.ndim == 2 and a.ndim == 2", "2 -> 3"): FAST,
