@@ -733,6 +733,21 @@ def test_attributes_that_are_handed_on_are_watched_alone():
     assert f(1.0) == 5.0
 
 
+def test_an_attribute_there_may_be_for_code_that_is_found_later():
+    """The method is known only after the attributes of the object have been looked up once."""
+    space = SimpleNamespace(rate=1.0)
+
+    class Layer:
+        def scaled(self, x):
+            return x * getattr(space, "factor", 1.0)
+
+    layer = Layer()
+    f = fg.jit(lambda x: layer.scaled(x) * space.rate)
+    assert f(1.0) == 1.0
+    space.factor = 5.0
+    assert f(1.0) == 5.0
+
+
 def test_attributes_that_are_handed_on_by_another_name():
     space = SimpleNamespace(own_rate=1.0)
     f = fg.jit(lambda x: x * Prefixed(space).rate)
