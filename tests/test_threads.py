@@ -59,6 +59,26 @@ def test_one_thread_has_no_pool(monkeypatch):
     assert out[99] == 10
 
 
+def test_no_more_threads_are_woken_than_there_is_work(monkeypatch):
+    pool, woken = blocks._pool, []
+
+    class Counting:
+        def __init__(self, threads):
+            self._pool = pool(threads)
+
+        def submit(self, *args):
+            woken.append(args)
+            future = self._pool.submit(*args)
+            future.result()  # it is done before the next one is woken
+            return future
+
+    monkeypatch.setattr(blocks, "_pool", Counting)
+    out = np.zeros(100)
+    blocks.spread(fill, TEN, (out,), 8)
+    assert len(woken) == 1
+    assert np.array_equal(out, np.repeat(np.arange(10) + 1.0, 10))
+
+
 def test_who_is_slow_gets_fewer_blocks():
     done, first = [], threading.Lock()
 

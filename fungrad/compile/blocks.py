@@ -200,12 +200,12 @@ class _Rest:
         self, work: Callable[..., None], blocks: Sequence[Block], operands: Sequence[Any]
     ) -> None:
         self._work, self._operands = work, operands
-        self._blocks = deque(blocks)
+        self.blocks = deque(blocks)
         self._errors: list[tuple[int, BaseException]] = []
 
     def run(self) -> None:
         """On one of the threads."""
-        if not self._blocks:
+        if not self.blocks:
             return
         number = -1
 
@@ -213,7 +213,7 @@ class _Rest:
             nonlocal number
             with suppress(IndexError):
                 while True:
-                    block = self._blocks.popleft()
+                    block = self.blocks.popleft()
                     number = block[0]
                     yield block
 
@@ -226,7 +226,7 @@ class _Rest:
 
     def stop(self) -> None:
         """Let no block begin any more."""
-        self._blocks.clear()
+        self.blocks.clear()
 
     def finish(self) -> None:
         """Forget the operands, which threads may hold on to a moment longer; raise the first error."""
@@ -253,6 +253,8 @@ def spread(
     try:
         with suppress(RuntimeError):  # the interpreter is shutting down: no new threads
             for _ in range(others):
+                if not rest.blocks:  # where there are many threads, the first have done it all
+                    break
                 # Each thread works in a copy of the context, where np.errstate lives.
                 context = contextvars.copy_context()
                 futures.append(_pool(threads - 1).submit(context.run, rest.run))
