@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import operator
 import sys
+import warnings
 from importlib import import_module
 from types import FunctionType, MappingProxyType, MethodType, ModuleType, SimpleNamespace
 from unittest.mock import Mock
@@ -807,3 +808,13 @@ def test_very_many_variables():
         world["v0"] = v0
         for _ in range(4):
             assert f(2.0) == world["f"](2.0)
+
+
+def test_arrays_that_get_another_shape_in_place():
+    table = np.ones(6)
+    f = fg.jit(lambda x: x * np.sum(table) + table.shape[0])
+    assert f(1.0) == 12.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        table.shape = (2, 3)
+    assert f(1.0) == 8.0

@@ -144,8 +144,11 @@ class Stamp:
         return cls(array, plain, index, plain[index].tobytes())
 
     def changed(self) -> bool:
-        """Whether it has been written to."""
-        return bool(self.plain[self.index].tobytes() != self.data)
+        """Whether it has been written to, or has another shape or dtype."""
+        subject, plain = self.subject, self.plain
+        if subject.shape != plain.shape or subject.dtype != plain.dtype:
+            return True
+        return bool(plain[self.index].tobytes() != self.data)
 
 
 def is_container(kind: type) -> bool:
