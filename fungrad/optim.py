@@ -106,7 +106,7 @@ class Optimizer:
             >>> grads = fg.grad(lambda p: np.sum(p["w"] ** 2) + p["b"])(params)
             >>> params, opt = opt.update(params, grads)
             >>> params
-            {'b': 0.4, 'w': array([0.8, 1.6])}
+            {'w': array([0.8, 1.6]), 'b': 0.4}
         """
         leaves, tree = flatten(params)
         avals = _differentiable(leaves, tree)

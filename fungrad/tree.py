@@ -224,7 +224,8 @@ def ravel(tree: Any) -> tuple[Any, Callable[[Any], Any]]:
         >>> vector
         array([0.5, 1. , 2. , 3. , 4. ])
         >>> unravel(2 * vector)
-        {'b': np.float64(1.0), 'w': array([[2., 4.], [6., 8.]])}
+        {'w': array([[2., 4.],
+               [6., 8.]]), 'b': np.float64(1.0)}
     """
     leaves, treedef = _tree.flatten(tree)
     for index, leaf in enumerate(leaves):
