@@ -173,6 +173,8 @@ def _doubled_constant(node: Expr, uses: Uses) -> Expr | None:
         number = _number(factor)
         if product.primitive is not elementwise.multiply or type(number) not in (int, float):
             continue
+        if not isinstance(factor, Literal) and factor.aval.dtype != node.aval.dtype:
+            continue  # where c is kept, 2c might not fit
         limit = float(np.finfo(node.aval.dtype).max) / 4
         if product.aval is not node.aval or not 1 <= abs(number) <= limit:
             continue

@@ -123,6 +123,20 @@ def test_a_number_takes_a_doubling_along_only_where_no_bit_changes(scale, dtype)
     assert count == (1 if exact else 2)
 
 
+@pytest.mark.parametrize(
+    ("kept", "scale", "dtype"),
+    [("f4", 3e38, "f8"), ("f2", 40000, "f4"), ("i1", 100, "f4"), ("i8", 1 << 62, "f8")],
+)
+def test_a_number_whose_double_does_not_fit_its_array_is_left(kept, scale, dtype):
+    def f(a, x):
+        return np.full_like(a, scale) * (2 * x)
+
+    operands = np.ones(3, kept), np.asarray([1.5, -2.5, 0.1], dtype)
+    jitted = fg.jit(f)
+    for _ in range(3):
+        same_bits(jitted(*operands), f(*operands), kept)
+
+
 def test_doubling_warns_of_overflow_as_before():
     x = np.array([1e308])
     for scale in (3.0, 0.3):
