@@ -32,14 +32,17 @@ def _binary(ufunc: np.ufunc, reflected: bool = False) -> Any:
 
 
 def _is_integer(operand: Any) -> bool:
+    """Whether a number is one of Python's integers, of which its booleans are some."""
     if isinstance(operand, Attributes):
-        return operand.aval.dtype.kind == "i"
-    return type(operand) is int
+        return operand.aval.dtype.kind in "ib"
+    return type(operand) is int or type(operand) is bool
 
 
 def _unary(ufunc: np.ufunc) -> Any:
     def operate(self: Attributes) -> Any:
         weak = self.aval.weak
+        if weak and self.aval.dtype.kind == "b":
+            self = self._bind(answers[np.add, int], (self, 0), None, True)  # -True is -1
         integer = answers.get((ufunc, int)) if weak and _is_integer(self) else None
         return self._bind(integer or answers[ufunc], (self,), {}, weak)
 
@@ -85,7 +88,8 @@ def is_weak(operand: Any) -> bool:
 
 def _comparison(ufunc: np.ufunc) -> Any:
     def compare(self: Attributes, other: Any) -> Any:
-        return self._bind(answers[ufunc], (self, other), {}, False)
+        weak = self.aval.weak and is_weak(other)
+        return self._bind(answers[ufunc], (self, other), {}, weak)
 
     return compare
 
@@ -168,5 +172,6 @@ def _whole(x: Attributes, rounded: np.ufunc) -> Any:
     """``round``, ``math.floor``, …: a Python integer of a number, which arrays refuse."""
     if x.shape:
         raise TypeError("only 0-dimensional arrays can be converted to Python scalars")
-    whole = call_answer(rounded, (x,), {}).astype(np.int64)
+    exact = x.dtype.kind in "iu"  # `rint` would make floats of integers
+    whole = (x if exact else call_answer(rounded, (x,), {})).astype(np.int64)
     return whole._bind(answers[np.positive], (whole,), {}, True)

@@ -347,6 +347,8 @@ def promoted_dtypes(value: Rule, kinds: tuple[Any, ...]) -> tuple[np.dtype[Any],
 
 def _check_integer_literals(primitive: Primitive, args: tuple[Expr, ...]) -> None:
     """Let NumPy refuse a Python integer that its dtype can't hold (NEP 50), at trace time."""
+    if all(arg.aval.weak for arg in args):
+        return  # numbers of Python's have no dtype
     for arg in args:
         if type(arg) is Literal and type(arg.value) is int and not 0 <= arg.value < 128:
             break

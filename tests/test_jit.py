@@ -219,6 +219,8 @@ def test_python_integers_do_not_wrap():
         (lambda n: n % 0, 5, ZeroDivisionError),
         (lambda n: divmod(5, n), 0, ZeroDivisionError),
         (lambda n: n >> -1, 5, ValueError),
+        (lambda n: n + True, 2**63 - 1, OverflowError),
+        (lambda n: (n > 0) + n, 2**63 - 1, OverflowError),
     ],
 )
 def test_python_integers_beyond_their_bounds(f, n, error):
@@ -226,6 +228,42 @@ def test_python_integers_beyond_their_bounds(f, n, error):
     for _ in range(3):
         with pytest.raises(error):
             g(n)
+
+
+@pytest.mark.parametrize(
+    ("f", "n"),
+    [
+        (lambda n: n + (2**63 - 1), 0),
+        (lambda n: n - (-(2**63) + 1), 0),
+        (lambda n: 2**62 << n, 0),
+        (lambda n: round(n), 2**53 + 1),
+        (lambda n: round(n), -(2**63)),
+    ],
+)
+def test_python_integers_are_exact_up_to_their_bounds(f, n):
+    g = fg.jit(f)
+    for _ in range(3):
+        assert repr(g(n)) == repr(f(n))
+
+
+def _sums_of_conditions(x):
+    positive, large = x > 0, x > 1
+    return (
+        positive, positive + large, positive - large, positive * large, large // True, -positive,
+        +positive, abs(positive), positive << 3, large & True, large | False, positive ^ large,
+        positive * 1.5, large + 2, sum([positive, large, x < 5]),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("x", [3.0, 0.5, -1.0, 3, -1])
+def test_comparisons_of_python_numbers_count_as_pythons_do(x):
+    g = fg.jit(_sums_of_conditions)
+    for _ in range(3):
+        assert list(map(repr, g(x))) == list(map(repr, _sums_of_conditions(x)))
+    weighted = lambda x, a: a * ((x > 0) * 1.5)
+    assert fg.jit(weighted)(x, np.ones(2, np.float32)).dtype == np.float32
+    if isinstance(x, float):
+        assert fg.grad(lambda x: x * ((x > 0) + (x > 1)))(x) == (x > 0) + (x > 1)
 
 
 def test_static_argnames():

@@ -390,7 +390,7 @@ def loss_in_a_dict():
 @mistake(fg.errors.OutputTypeError)
 def truth_value_as_a_loss():
     """
-    grad needs a function that returns one scalar (a float), but it returned bool[], whose
+    grad needs a function that returns one scalar (a float), but it returned bool*[], whose
     derivative is zero or does not exist; write: a loss that is floating-point, such as np.where(x >
     0, 1.0, 0.0) for x > 0
     """
