@@ -818,3 +818,22 @@ def test_arrays_that_get_another_shape_in_place():
         warnings.simplefilter("ignore", DeprecationWarning)
         table.shape = (2, 3)
     assert f(1.0) == 8.0
+
+
+def test_arrays_that_are_written_to_may_get_another_shape():
+    table = np.ones(4)
+    f, runs = counting(lambda x: np.sum(x * table))
+    g = fg.jit(f)
+    for i in range(100):
+        table[0] = i
+        assert g(np.ones(4)) == i + 3.0
+    assert len(runs) <= 2  # the program reads the array: what is written is no reason to trace
+    for _ in range(3):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            table.shape = (*table.shape, 1)
+        for _ in range(100):
+            assert np.sum(g(np.ones(4))) == np.sum(np.ones(4) * table)
+        table[1] += 1.0
+        assert g(np.ones(4)) == np.sum(np.ones(4) * table)
+    assert len(runs) <= 8

@@ -127,28 +127,37 @@ _ENTRIES: dict[type, Callable[[Any], list[Any]]] = {
 
 @attrs.frozen(eq=False)
 class Stamp:
-    """What an array held when it was observed: all of it, or a sample."""
+    """What an array held when it was observed: all of it, or a sample; or of which layout it was."""
 
     subject: Any
     plain: Any
-    index: Any
-    data: bytes
+    index: Any = ()
+    data: bytes | None = None
 
     @classmethod
     def of(cls, array: Any) -> Stamp:
-        plain = np.ndarray.view(array, np.ndarray)  # a subclass may index in its own way
+        plain = _plain(array)
         index: Any = ()
         if array.nbytes > WHOLE:
             each = max(1, int(_SAMPLE ** (1 / array.ndim)))
             index = tuple([slice(None, None, max(1, n // each)) for n in array.shape])
         return cls(array, plain, index, plain[index].tobytes())
 
+    @classmethod
+    def of_layout(cls, array: Any) -> Stamp:
+        """Of an array that may be written to."""
+        return cls(array, _plain(array))
+
     def changed(self) -> bool:
         """Whether it has been written to, or has another shape or dtype."""
         subject, plain = self.subject, self.plain
         if subject.shape != plain.shape or subject.dtype != plain.dtype:
             return True
-        return bool(plain[self.index].tobytes() != self.data)
+        return self.data is not None and bool(plain[self.index].tobytes() != self.data)
+
+
+def _plain(array: Any) -> Any:
+    return np.ndarray.view(array, np.ndarray)  # a subclass may index in its own way
 
 
 def is_container(kind: type) -> bool:

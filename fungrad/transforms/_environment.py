@@ -41,7 +41,8 @@ class Environment:
         names: how names are looked up (``dict.get`` of where they are, or the like), the names, and
             what was found.
         contents: what containers and arrays held.
-        exempt: containers and arrays that are not watched, by their ``id``.
+        exempt: containers that are not watched, by their ``id``, and arrays of which only the
+            layout is.
         generators: the random generators among all these.
     """
 
@@ -110,9 +111,14 @@ class Environment:
         """The same, with some containers and arrays exempt."""
         if not subjects:
             return self
-        exempt = self.exempt | {id(subject): subject for subject in subjects}
-        contents = tuple([one for one in self.contents if id(one.subject) not in exempt])
-        return attrs.evolve(self, contents=contents, exempt=exempt)
+        written = {id(subject): subject for subject in subjects}
+        contents: list[Contents | Stamp] = []
+        for one in self.contents:
+            if id(one.subject) not in written:
+                contents.append(one)
+            elif isinstance(one, Stamp):
+                contents.append(Stamp.of_layout(one.subject))
+        return attrs.evolve(self, contents=tuple(contents), exempt=self.exempt | written)
 
 
 def _compare_cell(code: Code, cell: CellType, value: Any) -> None:

@@ -71,7 +71,8 @@ MAX_CONTAINERS = 256
 def observe(*values: Any, exempt: Mapping[int, Any] = MappingProxyType({})) -> Environment:
     """What functions, and callable or plain objects, read now.
 
-    ``exempt``: containers and arrays, by their ``id``, whose contents are not watched.
+    ``exempt``: containers and arrays, by their ``id``, whose contents are not watched; of arrays
+    the layout is.
     """
     walk = _Walk(exempt)
     pending, seen = walk.pending, walk.seen
@@ -119,8 +120,8 @@ class _Walk:
             self.pending += value[:MAX_ENTRIES]
             return
         if issubclass(kind, np.ndarray):
-            if id(value) not in self._exempt:
-                self.contents.append(Stamp.of(value))
+            stamp = Stamp.of_layout if id(value) in self._exempt else Stamp.of
+            self.contents.append(stamp(value))
             if kind is np.ndarray:
                 return
         elif is_array(value):
