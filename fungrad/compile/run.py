@@ -18,8 +18,7 @@ from fungrad.compile.memory import COPY, FRESH, NUMBER, SCALAR, finishes
 from fungrad.compile.source import build
 from fungrad.ops.creation import full
 from fungrad.ops.linear import matmul_p, vecdot_p
-from fungrad.ops.shape import broadcast_to_p
-from fungrad.ops.sums import row_sum_p
+from fungrad.ops.sums import is_unreadable, row_sum_p
 
 HOT = 2
 """The call from which on a graph runs as generated source."""
@@ -71,15 +70,15 @@ class Program:
 
     The first call interprets it as it is, which takes less time than simplifying it, unless there
     are loops in it: these are worth it at once. Nor where a simpler graph may have other bits, as
-    products of one number for all entries have: BLAS adds what is laid out in another way in
-    another order.
+    products have of one number for all entries, or of entries in reversed order: BLAS adds what is
+    laid out in another way in another order.
     """
 
     __slots__ = ("_calls", "_compiled", "_given", "_hot")
 
     def __init__(self, graph: Graph) -> None:
         loops = any(holds_graph(value) for node in graph.nodes for _, value in node.static)
-        self._given = simplify(graph) if loops or _multiplies_one_number(graph) else graph
+        self._given = simplify(graph) if loops or _multiplies_what_moves(graph) else graph
         # Where operations take longer than writing them as source does, the first call is hot.
         entries = sum([node.aval.size for node in graph.nodes])
         self._hot = LATE if len(graph.nodes) > LONG else HOT
@@ -134,16 +133,11 @@ def _is_dense(value: Any) -> bool:
 _PRODUCTS = frozenset({matmul_p, vecdot_p, row_sum_p})
 
 
-def _multiplies_one_number(graph: Graph) -> bool:
-    """Whether an operand of a product is a broadcast array, or a view of one."""
-    for node in graph.nodes:
-        if node.primitive in _PRODUCTS:
-            for arg in node.args:
-                while arg.primitive is not None and arg.primitive.view:
-                    if arg.primitive is broadcast_to_p:
-                        return True
-                    arg = arg.args[0]
-    return False
+def _multiplies_what_moves(graph: Graph) -> bool:
+    """Whether a simpler graph may lay out an operand of a product in another way."""
+    return any(
+        node.primitive in _PRODUCTS and any(map(is_unreadable, node.args)) for node in graph.nodes
+    )
 
 
 _FINISH: dict[str, Callable[[Any], Any]] = {

@@ -81,3 +81,31 @@ def test_sums_overflow_with_a_warning_and_infinities_stay():
     x[0, 0], x[1, 1] = np.inf, np.nan
     with np.errstate(all="ignore"):
         np.testing.assert_array_equal(rows(np.zeros(3, np.float32), x), [np.inf, np.nan, np.inf])
+
+
+UNREADABLE = {
+    "reversed": lambda s, x, y: np.sum((x * s)[:, ::-1] * y),
+    "repeated": lambda s, x, y: np.sum(np.mean(x * s, axis=1) * y[:, 0]),
+}
+
+
+@pytest.mark.parametrize("what", UNREADABLE)
+def test_what_is_reversed_or_repeated_is_added_as_accurately_as_by_sum(what):
+    rng = np.random.default_rng(0)
+    x, y = (rng.random((200, 256), np.float32) + 1 for _ in range(2))
+    s = np.ones((200, 1), np.float32)
+    slopes = fg.grad(UNREADABLE[what])
+    want = slopes(*[v.astype(float) for v in (s, x, y)])
+    jitted = fg.jit(slopes)
+    got = [jitted(s, x, y) for _ in range(3)]
+    assert np.max(np.abs(got[0] / want - 1)) < 2 * np.finfo(np.float32).eps
+    assert len({v.tobytes() for v in got}) == 1
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_products_of_what_is_reversed_have_the_same_bits_at_the_first_call(axis):
+    # Old versions of NumPy multiply such matrices without BLAS.
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(50, 64)), rng.normal(size=(64, 32))
+    jitted = fg.jit(fg.grad(lambda x, w: np.sum(np.sin(np.flip(x @ w, axis)))))
+    assert len({jitted(x, w).tobytes() for _ in range(3)}) == 1
