@@ -837,3 +837,29 @@ def test_arrays_that_are_written_to_may_get_another_shape():
         table[1] += 1.0
         assert g(np.ones(4)) == np.sum(np.ones(4) * table)
     assert len(runs) <= 8
+
+
+def test_what_objects_have_in_common_is_compared_once():
+    class Layer:
+        factor = 0.5
+
+        def __init__(self, w):
+            self.w = w
+
+        def scaled(self, x):
+            return x * self.w * self.factor
+
+    layers = [Layer(float(i)) for i in range(1, 11)]
+
+    def f(x):
+        return sum([layer.scaled(x) for layer in layers])
+
+    names = observe(f).names
+    assert [name for _, name, value in names if value == 0.5] == ["factor"]
+    assert [name for _, name, value in names if value is Layer.scaled] == ["scaled"]
+    g = fg.jit(f)
+    for factor in (2.0, 3.0):
+        Layer.factor = factor
+        assert g(1.0) == 55.0 * factor
+    layers[3].factor = 0.0
+    assert g(1.0) == 51.0 * 3.0

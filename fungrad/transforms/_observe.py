@@ -107,6 +107,8 @@ class _Walk:
         self._doubted: set[str] = set()
         self._reads_all = False
         self._chains: list[list[Any]] = []
+        self._views: dict[int, Any] = {}
+        self._named: set[tuple[int, str]] = set()
         self._looked_up: tuple[int, set[str], set[str]] = (0, set(), set())
         self._exempt = exempt
 
@@ -140,7 +142,7 @@ class _Walk:
         own = _own(value)
         if own:
             self._wrapped(own)
-        if chain := list(_namespaces(value)):
+        if chain := list(_namespaces(value, self._views)):
             self._chains.append(chain)
 
     def _wrapped(self, own: Mapping[str, Any]) -> None:
@@ -173,7 +175,7 @@ class _Walk:
         for name in loaded.names:
             found = world.get(name, MISSING)
             if not (_is(found, ModuleType) and _is_quiet(found.__name__)):
-                self.names.append((world.get, name, found))
+                self._watch(world, name, found)
             self.pending.append(found)
         self.wanted |= loaded.attributes
         self._doubted |= loaded.doubted
@@ -207,8 +209,15 @@ class _Walk:
                     held.pop()
                 # Also where it is missing: there it would come before the one that is found.
                 for space, one in zip(chain, held, strict=False):
-                    self.names.append((space.get, name, one))
+                    self._watch(space, name, one)
                 self.pending += held
+
+    def _watch(self, space: Any, name: str, found: Any) -> None:
+        """Note what a name is in a namespace; objects of one class have namespaces in common."""
+        key = id(space), name
+        if key not in self._named:
+            self._named.add(key)
+            self.names.append((space.get, name, found))
 
 
 def _is(value: Any, kinds: type | tuple[type, ...]) -> bool:
@@ -260,8 +269,11 @@ def _own(value: Any) -> Any:
         return _NOTHING
 
 
-def _namespaces(value: Any) -> Iterator[Any]:
-    """Where the attributes of an object, a class or a module of the user's are."""
+def _namespaces(value: Any, views: dict[int, Any]) -> Iterator[Any]:
+    """Where the attributes of an object, a class or a module of the user's are.
+
+    ``views``: the namespaces of classes by their ``id``, as ``vars`` makes another one each time.
+    """
     if _is(value, ModuleType):
         if not _is_quiet(value.__name__):
             yield vars(value)
@@ -284,7 +296,9 @@ def _namespaces(value: Any) -> Iterator[Any]:
             yield Slots(value, members)
     for base in (value if _is(value, type) else type(value)).__mro__:
         if not _is_quiet(base.__module__) and base is not object:
-            yield vars(base)
+            if id(base) not in views:
+                views[id(base)] = vars(base)
+            yield views[id(base)]
 
 
 def _is_quiet(module: Any) -> bool:
