@@ -87,13 +87,13 @@ def undisturbed(make: Callable[[], T]) -> T:
 
     It makes many objects, in no cycles: to search them over and over costs half the time.
     """
-    enabled = gc.isenabled()
+    if not gc.isenabled():
+        return make()  # and not disabled once more: another thread may just enable it
     try:
         gc.disable()
         return make()
     finally:
-        if enabled:
-            gc.enable()
+        gc.enable()
 
 
 _graphs: InternTable[Graph] = InternTable()

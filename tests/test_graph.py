@@ -361,6 +361,14 @@ def test_garbage_is_collected_after_deriving_as_before(enabled, error):
         gc.enable()
 
 
+def test_garbage_is_collected_although_threads_derive_at_once(monkeypatch):
+    """One asks while another derives, which is done before the first one goes on."""
+    monkeypatch.setattr(graph_module.gc, "isenabled", lambda: False)
+    graph_module.undisturbed(lambda: None)
+    monkeypatch.undo()
+    assert gc.isenabled()
+
+
 def test_graphs_longer_than_what_is_kept_are_found_again(monkeypatch):
     monkeypatch.setattr(graph_module, "_MAX_KEPT_NODES", 10)
 
