@@ -62,6 +62,10 @@ _FOR_ARRAYS = (
 )
 
 
+def _index(value: Any) -> int:
+    return int(value) if value.dtype.kind == "b" else operator.index(value)
+
+
 class Leaving(Attributes):
     """What would take a traced value out of its program, write into it, or let it outlive it."""
 
@@ -83,10 +87,11 @@ class Leaving(Attributes):
         return int(self._concrete("int()", False, int))
 
     def __index__(self) -> int:
-        if self.aval.dtype.kind not in "iu":
+        kinds = "iub" if self.aval.weak else "iu"  # Python's booleans are integers
+        if self.aval.dtype.kind not in kinds:
             raise TypeError(f"only integers can be used as an index; this is {self.aval}")
         asked = "use as a Python integer (range, index)"
-        return operator.index(self._concrete(asked, False, operator.index))
+        return operator.index(self._concrete(asked, False, _index))
 
     def __float__(self) -> float:
         asked = "float() (or a function of `math`, or a[i] = x)"

@@ -863,3 +863,22 @@ def test_what_objects_have_in_common_is_compared_once():
         assert g(1.0) == 55.0 * factor
     layers[3].factor = 0.0
     assert g(1.0) == 51.0 * 3.0
+
+
+def test_ordered_dicts_whose_order_changes():
+    rates = collections.OrderedDict(a=1.0, b=2.0)
+    f = fg.jit(lambda x: x * next(iter(rates.values())))
+    assert f(1.0) == 1.0
+    rates.move_to_end("a")
+    assert f(1.0) == 2.0
+
+
+def test_attributes_that_made_functions_read():
+    config = SimpleNamespace(inner=SimpleNamespace(rate=2.0), scale=lambda x: x)
+    rate, scaled = operator.attrgetter("inner.rate"), operator.methodcaller("scale", x=3.0)
+    f = fg.jit(lambda x: x * rate(config) + scaled(config))
+    assert f(1.0) == 5.0
+    config.inner.rate = 5.0
+    assert f(1.0) == 8.0
+    config.scale = lambda x: 2 * x
+    assert f(1.0) == 11.0

@@ -260,6 +260,7 @@ def test_comparisons_of_python_numbers_count_as_pythons_do(x):
     g = fg.jit(_sums_of_conditions)
     for _ in range(3):
         assert list(map(repr, g(x))) == list(map(repr, _sums_of_conditions(x)))
+    assert fg.jit(lambda x: [5.0, 6.0][x > 0])(x) == [5.0, 6.0][x > 0]
     weighted = lambda x, a: a * ((x > 0) * 1.5)
     assert fg.jit(weighted)(x, np.ones(2, np.float32)).dtype == np.float32
     if isinstance(x, float):

@@ -6,7 +6,7 @@ what they hold, to be compared with what they hold later.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, KeysView
 from functools import partial
 from operator import is_
@@ -95,6 +95,14 @@ def _of_dict(held: Any) -> list[Any]:
     return [*dict.__iter__(held), *dict.values(held)] if count <= MAX_ENTRIES else [count]
 
 
+def _of_ordered(held: Any) -> list[Any]:
+    # Its own order, which is not that of the dict that it is.
+    count = dict.__len__(held)
+    if count > MAX_ENTRIES:
+        return [count]
+    return [*OrderedDict.__iter__(held), *OrderedDict.values(held)]
+
+
 def _of_list(held: Any) -> list[Any]:
     count = list.__len__(held)
     return list.copy(held) if count <= MAX_ENTRIES else [count]
@@ -120,8 +128,8 @@ def _of_slots(held: Any) -> list[Any]:
 
 
 _ENTRIES: dict[type, Callable[[Any], list[Any]]] = {
-    dict: _of_dict, list: _of_list, set: _of_set, deque: _of_deque, MappingProxyType: _of_proxy,
-    Slots: _of_slots,
+    OrderedDict: _of_ordered, dict: _of_dict, list: _of_list, set: _of_set, deque: _of_deque,
+    MappingProxyType: _of_proxy, Slots: _of_slots,
 }  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from functools import lru_cache, partial
 from itertools import islice
+from operator import attrgetter, methodcaller
 from pathlib import Path
 from types import (
     BuiltinFunctionType,
@@ -130,6 +131,10 @@ class _Walk:
             return
         elif is_generator(value):
             self.generators.append(value)
+        elif kind is attrgetter or kind is methodcaller:
+            made, given = value.__reduce__()
+            names = [name for name in given or made.args if type(name) is str]
+            self.wanted.update(".".join(names).split("."))
         if is_container(kind) and len(self.contents) < MAX_CONTAINERS:
             inside = Contents.of(value)
             self.pending += inside.held
