@@ -82,7 +82,10 @@ class Environment:
             for get, name, value in self.names:
                 _compare_name(code, get, name, value)
             for watched in self.contents:
-                code.lines.append(f"    if {code.held(watched.changed)}(): return True")
+                if isinstance(watched, Stamp):
+                    _compare_array(code, watched)
+                else:
+                    code.lines.append(f"    if {code.held(watched.changed)}(): return True")
             deleted = code.held((LookupError, AttributeError, ValueError))
             code.lines += [f"except {deleted}: return True", "return False"]
             self._compiled.append(code.function("changed()"))
@@ -143,6 +146,16 @@ def _compare_name(code: Code, get: Callable[[str, Any], Any], name: str, value: 
         _compare(code, f"{code.held(get.args[0])}.{name}", value)
     else:
         _compare(code, f"{code.held(get)}({code.held(name)}, {code.held(MISSING)})", value)
+
+
+def _compare_array(code: Code, stamp: Stamp) -> None:
+    array, plain = code.held(stamp.subject), stamp.plain
+    shape, dtype = code.held(plain.shape), code.held(plain.dtype)
+    differing = f"({array}.dtype is not {dtype} and {array}.dtype != {dtype})"
+    code.lines.append(f"    if {array}.shape != {shape} or {differing}: return True")
+    if stamp.data is not None:
+        sample = code.held(plain) + (f"[{code.held(stamp.index)}]" if stamp.index else "")
+        code.lines.append(f"    if {sample}.tobytes() != {code.held(stamp.data)}: return True")
 
 
 def _compare(code: Code, text: str, value: Any) -> None:

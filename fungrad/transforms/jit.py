@@ -45,8 +45,9 @@ def jit(
     into an array of which both are true, once writing has proved to make no other program; an entry
     of a container of more than 64 as long as the length stays, or of another kind (``array.array``);
     ``os.environ``, files, clocks; another class or another ``__code__`` given to an object; what
-    functions of installed packages read. Pass such things as arguments. Warnings and errors follow
-    the ``np.errstate`` around the call, not one inside of the function.
+    functions of installed packages read. Pass such things as arguments. A function that itself binds
+    anew what it reads (``self.calls += 1``) is traced at every call: right, but slow. Warnings and
+    errors follow the ``np.errstate`` around the call, not one inside of the function.
 
     Python code may depend on values (``if x > 0``, ``while error > tol``, ``range(int(n))``). The
     program asks again what the code asked, and goes the way that it went; for an answer that is
