@@ -206,7 +206,7 @@ class TracerAttributeError(FungradError, AttributeError):
 
 
 class RandomDrawError(FungradError, RuntimeError):
-    """A function drew from ``np.random`` while ``jit`` traced it: it would never draw again.
+    """A function drew from ``np.random`` or ``random`` while ``jit`` traced it: it would never draw again.
 
     Fails: ``fg.jit(lambda x: x + np.random.normal())(1.0)``. Write: ``fg.jit(lambda x, key: x +
     fg.random.normal(key, ()))(1.0, fg.random.key(0))``, with a new key for new numbers.

@@ -260,8 +260,9 @@ NOTES = """\
   rules of their own.
 * **Branches of `np.where`.** The branch that is not taken adds nothing to a gradient, also where its
   own slope is infinite or NaN. NumPy still computes it, with its warnings.
-* **`np.random`.** Un-jitted, a draw is a constant. Inside of `jit`, draws from `np.random`, and from
-  generators that the code reads by name, are an error; `fg.random` draws from a key.
+* **`np.random`.** Un-jitted, a draw is a constant. Inside of `jit`, draws from `np.random`, from
+  Python's `random`, and from generators that the code reads by name, are an error; `fg.random` draws from
+  a key.
 * **Not NumPy's on purpose.** `np.power.reduce` and `np.arctan2.reduce` are refused, because NumPy
   computes them wrongly on some processors.
 """

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from functools import partial
+from random import choice
 
 import numpy as np
 import pytest
@@ -33,7 +35,13 @@ def default(x, rng=RNG):
     return x + rng.normal()
 
 
+PYTHONS = random.Random(0)
+
 DRAWS = {
+    "random.random": lambda x: x + random.random(),
+    "random.gauss": lambda x: x + random.gauss(0, 1),
+    "a Random": lambda x: x + PYTHONS.uniform(0, 1),
+    "choice": lambda x: x + choice([1.0, 2.0, 3.0]),
     "np.random.normal": lambda x: x + np.random.normal(),  # noqa: NPY002
     "np.random.rand": lambda x: x + np.random.rand(3).sum(),  # noqa: NPY002
     "np.random.permutation": lambda x: x * np.random.permutation(3)[0],  # noqa: NPY002
@@ -81,6 +89,7 @@ def test_every_call_is_refused_and_nothing_is_kept():
 
 
 PURE = {
+    "a seed of Python's inside": lambda x: x + random.Random(0).random(),
     "a seed inside": lambda x: x + np.random.default_rng(7).normal(),
     "a key": lambda x: x + fg.random.normal(fg.random.key(7), ()),
     "un-jitted": None,
@@ -89,7 +98,12 @@ PURE = {
 
 
 def test_what_is_pure_works():
-    for f in (PURE["a seed inside"], PURE["a key"], PURE["seeding"]):
+    for f in (
+        PURE["a seed inside"],
+        PURE["a seed of Python's inside"],
+        PURE["a key"],
+        PURE["seeding"],
+    ):
         jitted = fg.jit(f)
         for _ in range(3):
             np.testing.assert_array_equal(jitted(1.0), f(1.0))

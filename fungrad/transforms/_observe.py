@@ -86,8 +86,10 @@ def observe(*values: Any, exempt: Mapping[int, Any] = MappingProxyType({})) -> E
                 walk.visit(value)
         walk.attributes()
     generators = walk.generators
-    if "random" in walk.wanted or id(sys.modules.get("numpy.random")) in seen:
-        generators = [*generators, *global_generators()]
+    for name in ("numpy.random", "random"):
+        module = sys.modules.get(name)
+        if id(module) in seen or (name == "numpy.random" and "random" in walk.wanted):
+            generators = [*generators, *global_generators(module)]
     skipped = {key: value for key, value in exempt.items() if seen.get(key) is value}
     return Environment(
         tuple(walk.cells), tuple(walk.names), tuple(walk.contents), skipped, tuple(generators)

@@ -34,7 +34,8 @@ def jit(
     The program is kept for the arguments' structure, shapes and dtypes. Python numbers are inputs
     of it, not constants, so a new learning rate does not trace again; booleans, strings and other
     leaves that are no arrays select a program by their value. The function must be pure: what it
-    prints or stores happens while tracing only. Draws of ``np.random`` are refused where they are seen.
+    prints or stores happens while tracing only. Draws of ``np.random`` and of Python's ``random`` are
+    refused where they are seen.
 
     What it reads from closures, globals, defaults and attributes may change, and it is traced
     again: another array or number there, other entries of a dict, list, set or deque, a write into
@@ -73,7 +74,7 @@ def jit(
     Raises:
         ArgumentError: ``f`` is no function, or has no such parameters.
         StaticArgumentError: a static argument is not hashable.
-        RandomDrawError: ``f`` draws from ``np.random``, or from a generator that it reads by name.
+        RandomDrawError: ``f`` draws from ``np.random``, ``random`` or a generator that it reads by name.
 
     Warns:
         PathLimitWarning: once, if the code goes on differently after ever new values.
