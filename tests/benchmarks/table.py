@@ -34,19 +34,21 @@ def report(cells: Cells, systems: Sequence[str], imports: dict[str, float], comm
         )
     for threads in sorted({cell["threads"] for cell in cells}):
         some = [cell for cell in cells if cell["threads"] == threads]
+        asked = {cell["system"] for cell in some}
+        columns = [name for name in systems if name in asked]
         label = f"{threads} thread{'s' if threads > 1 else ''}"
-        parts += [f"## Steady state, {label}", _grid(some, systems, _ratio, ["manual"])]
+        parts += [f"## Steady state, {label}", _grid(some, columns, _ratio, ["manual"])]
         parts += [f"## First call, {label}", "Trace, compile and run, with empty caches; the "]
         parts[-1] += "import is not included."
-        parts.append(_grid(some, systems, lambda cell, _: _time(cell.get("first")), []))
+        parts.append(_grid(some, columns, lambda cell, _: _time(cell.get("first")), []))
         parts += [f"## Peak memory, {label}", "Beyond the inputs, in MB. Of systems on NumPy (and "]
         parts[-1] += "manual) what `tracemalloc` sees in one evaluation; of the others how far the "
         parts[-1] += "memory of the process rose, compiler included."
-        parts.append(_grid(some, systems, lambda cell, _: _megabytes(cell.get("bytes")), []))
+        parts.append(_grid(some, columns, lambda cell, _: _megabytes(cell.get("bytes")), []))
         parts.append(
             f"### Spread, {label}\n\nThe fastest and the slowest round, in % of the median."
         )
-        parts.append(_grid(some, systems, lambda cell, _: _spread(cell), []))
+        parts.append(_grid(some, columns, lambda cell, _: _spread(cell), []))
     parts += ["## Import", "| system | seconds, NumPy included |\n|---|---:|\n"]
     parts[-1] += "\n".join(f"| {name} | {seconds:.2f} |" for name, seconds in imports.items())
     notes = _notes(cells)
