@@ -69,9 +69,9 @@ class Program:
     """A graph with its compiled variants, one for each pattern of contiguous inputs.
 
     The first call interprets it as it is, which takes less time than simplifying it, unless there
-    are loops in it: these are worth it at once. Nor where a simpler graph may have other bits, as
-    products have of one number for all entries, or of entries in reversed order: BLAS adds what is
-    laid out in another way in another order.
+    are loops in it: these are worth it at once. It is simplified before that, too, where a simpler
+    graph may have other bits, as products have of one number for all entries, or of entries in
+    reversed order: BLAS adds what is laid out in another way in another order.
     """
 
     __slots__ = ("_calls", "_compiled", "_given", "_hot")
